@@ -1,0 +1,3 @@
+//! Decode, normalize, log, store: the acknowledged path, its sinks and its HTTP side.
+
+pub mod io;

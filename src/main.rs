@@ -1,0 +1,2 @@
+//! The `loushan` binary.
+fn main() {}
