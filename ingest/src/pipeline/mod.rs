@@ -1,0 +1,3 @@
+//! From a PUBLISH to a durable verdict.
+
+pub mod frame;
