@@ -74,6 +74,7 @@ impl Feed {
     /// A feed that starts behind `cursor`.
     pub fn new(source: Box<dyn FrameSource>, cursor: u64, status: Arc<SinkStatus>) -> Self {
         status.cursor.store(cursor, Ordering::Release);
+        status.position.store(cursor, Ordering::Release);
         Self { source, position: cursor, status }
     }
 
@@ -84,8 +85,9 @@ impl Feed {
     pub async fn next(&mut self, max_bytes: usize, wait: Duration) -> Result<Fed, FeedError> {
         let fed = self.source.next(self.position, max_bytes, wait).await?;
         if let Fed::Frames { frames, up_to } = &fed {
-            self.position = self.position.max(*up_to);
             self.status.fed(frames);
+            self.position = self.position.max(*up_to);
+            self.status.position.store(self.position, Ordering::Release);
         }
         Ok(fed)
     }
@@ -109,6 +111,7 @@ impl Feed {
 pub struct SinkStatus {
     name: &'static str,
     cursor: AtomicU64,
+    position: AtomicU64,
     fed: AtomicU64,
     stored: AtomicU64,
     replayed: AtomicU64,
@@ -125,6 +128,8 @@ pub struct SinkFigures {
     pub name: &'static str,
     /// Everything up to this lsn is durably stored.
     pub cursor: u64,
+    /// Everything up to this lsn has been given to it; what is not stored yet it holds.
+    pub position: u64,
     /// Readings given to it since the start.
     pub fed: u64,
     /// Readings it stored.
@@ -157,6 +162,7 @@ impl SinkStatus {
         Arc::new(Self {
             name,
             cursor: AtomicU64::new(0),
+            position: AtomicU64::new(0),
             fed: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             replayed: AtomicU64::new(0),
@@ -226,6 +232,7 @@ impl SinkStatus {
         SinkFigures {
             name: self.name,
             cursor: self.cursor(),
+            position: self.position.load(Ordering::Acquire),
             fed: self.fed.load(Ordering::Relaxed),
             stored: self.stored.load(Ordering::Relaxed),
             replayed: self.replayed.load(Ordering::Relaxed),
