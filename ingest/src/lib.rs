@@ -1,6 +1,8 @@
 //! Decode, normalize, log, store: the acknowledged path, its sinks and its HTTP side.
 
 pub mod clock;
+pub mod config;
 pub mod io;
+pub mod lock;
 pub mod pipeline;
 pub mod sink;
