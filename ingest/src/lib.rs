@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod http;
 pub mod io;
 pub mod lock;
 pub mod pipeline;
+pub mod readiness;
 pub mod sink;

@@ -11,6 +11,11 @@ const MAX_MS: i64 = 253_402_300_799_999;
 pub struct DeviceTime(i64);
 
 impl DeviceTime {
+    /// The earliest there is.
+    pub const FIRST: Self = Self(0);
+    /// The latest there is.
+    pub const LAST: Self = Self(MAX_MS);
+
     /// Takes Unix milliseconds; `None` before 1970 and after 9999.
     #[must_use]
     pub fn from_ms(ms: i64) -> Option<Self> {
