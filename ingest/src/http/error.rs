@@ -5,9 +5,12 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// An answer that is an error.
+/// An answer that is an error. Boxed, because nearly every answer is none.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub(super) struct ApiError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     status: StatusCode,
     body: Body,
     header: Option<(HeaderName, &'static str)>,
@@ -27,7 +30,7 @@ struct Body {
 impl ApiError {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let body = Body { error: error.into(), parameter: None, value: None, accepted: None };
-        Self { status, body, header: None }
+        Self(Box::new(Inner { status, body, header: None }))
     }
 
     /// A parameter is wrong; its value is echoed shortened.
@@ -38,20 +41,20 @@ impl ApiError {
         accepted: impl Into<String>,
     ) -> Self {
         let mut it = Self::new(StatusCode::BAD_REQUEST, error).accepting(accepted);
-        it.body.parameter = Some(parameter.into());
-        it.body.value = value.map(|text| text.chars().take(60).collect());
+        it.0.body.parameter = Some(parameter.into());
+        it.0.body.value = value.map(|text| text.chars().take(60).collect());
         it
     }
 
     /// Adds what would have been accepted.
     pub(super) fn accepting(mut self, accepted: impl Into<String>) -> Self {
-        self.body.accepted = Some(accepted.into());
+        self.0.body.accepted = Some(accepted.into());
         self
     }
 
     /// The other side should come again soon.
     pub(super) fn retry_soon(mut self) -> Self {
-        self.header = Some((header::RETRY_AFTER, "1"));
+        self.0.header = Some((header::RETRY_AFTER, "1"));
         self
     }
 
@@ -64,8 +67,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
-        if let Some((name, value)) = self.header {
+        let Inner { status, body, header } = *self.0;
+        let mut response = (status, Json(body)).into_response();
+        if let Some((name, value)) = header {
             response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
         }
         response

@@ -23,6 +23,7 @@ mod api;
 mod error;
 mod export;
 mod guard;
+pub mod metrics;
 mod params;
 #[cfg(test)]
 mod tests;
@@ -110,7 +111,7 @@ async fn readyz(State(app): State<App>) -> Response {
 
 async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
     let text = tokio::task::spawn_blocking(move || {
-        app.view.sample_metrics();
+        metrics::publish(&app.view.conservation(), &app.view.readiness());
         app.metrics.render()
     })
     .await

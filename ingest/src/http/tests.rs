@@ -82,8 +82,6 @@ impl View for Fake {
         }
     }
 
-    fn sample_metrics(&self) {}
-
     fn stations(&self) -> Vec<Station> {
         Vec::new()
     }

@@ -20,9 +20,6 @@ pub trait View: Send + Sync + 'static {
     /// The books: what came in and what became of it.
     fn conservation(&self) -> Conservation;
 
-    /// Brings those metrics up to date that are looked up rather than counted.
-    fn sample_metrics(&self);
-
     /// Every station that is registered or was heard of, by name.
     fn stations(&self) -> Vec<Station>;
 

@@ -1,0 +1,265 @@
+//! The table of all metrics, the recorder that gathers them, and those that are looked up at each
+//! scrape rather than counted.
+//!
+//! A test holds the table against the sources: what is not in it is not emitted, and the reverse.
+
+use std::sync::OnceLock;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::view::Conservation;
+use crate::readiness::Readiness;
+use crate::sink::SinkFigures;
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Type {
+    /// Only rises; ends in `_total`.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// A distribution over these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// A metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Type,
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// From a sync on a fast disk to one that hangs.
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Type::Counter, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Type::Gauge, help }
+}
+
+const fn seconds(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Type::Histogram(SECONDS), help }
+}
+
+/// All metrics there are.
+pub static METRICS: &[Metric] = &[
+    // The books.
+    counter("loushan_readings_received_total", "Readings that came in."),
+    counter("loushan_readings_accepted_total", "Readings that were new and good."),
+    counter("loushan_readings_duplicate_total", "Readings that were stored before."),
+    counter("loushan_readings_shed_total", "Readings refused before they were acknowledged."),
+    gauge("loushan_readings_undecided", "Readings between arrival and durability."),
+    gauge(
+        "loushan_conservation_residue_readings",
+        "Readings the books leave unexplained: zero, or something is wrong.",
+    ),
+    gauge("loushan_durable_lsn", "The greatest durable lsn of the log."),
+    gauge("loushan_ready", "1 while the service is ready."),
+    gauge("loushan_not_durable", "1 where a power loss may take what was acknowledged."),
+    // The sinks, by name.
+    counter("loushan_sink_fed_readings_total", "Readings given to the sink."),
+    counter("loushan_sink_stored_readings_total", "Readings the sink stored."),
+    counter("loushan_sink_replayed_readings_total", "Readings the sink found stored already."),
+    counter("loushan_sink_refused_readings_total", "Readings the far side refused for good."),
+    counter("loushan_sink_let_go_readings_total", "Readings given up on purpose."),
+    gauge("loushan_sink_pending_readings", "Readings the sink holds and has not stored."),
+    gauge("loushan_sink_residue_readings", "Readings the sink's figures leave unexplained."),
+    gauge("loushan_sink_cursor_lsn", "Up to here everything is durably stored by the sink."),
+    gauge("loushan_sink_position_lsn", "Up to here everything was given to the sink."),
+    gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
+];
+
+/// The process's recorder. There can be one only, whoever asks first installs it.
+///
+/// # Panics
+/// Never: the buckets are constants that a test builds.
+pub fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = builder().build_recorder();
+            let handle = recorder.handle();
+            // Somebody else's recorder may be there already, in a test; this one then stays empty.
+            if metrics::set_global_recorder(recorder).is_ok() {
+                describe();
+            }
+            handle
+        })
+        .clone()
+}
+
+fn builder() -> PrometheusBuilder {
+    let buckets = METRICS.iter().filter_map(|metric| match metric.kind {
+        Type::Histogram(bounds) => Some((metric.name, bounds)),
+        _ => None,
+    });
+    buckets.fold(PrometheusBuilder::new(), |builder, (name, bounds)| {
+        // Fails for an empty list of bounds only.
+        builder
+            .set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+            .unwrap_or_else(|_empty| PrometheusBuilder::new())
+    })
+}
+
+fn describe() {
+    for Metric { name, kind, help } in METRICS {
+        match kind {
+            Type::Counter => describe_counter!(*name, *help),
+            Type::Gauge => describe_gauge!(*name, *help),
+            Type::Histogram(_) => describe_histogram!(*name, *help),
+        }
+    }
+}
+
+/// Brings the books, the sinks' figures and readiness up to date.
+pub(super) fn publish(books: &Conservation, readiness: &Readiness) {
+    counter!("loushan_readings_received_total").absolute(books.received);
+    counter!("loushan_readings_accepted_total").absolute(books.accepted);
+    counter!("loushan_readings_duplicate_total").absolute(books.duplicate);
+    counter!("loushan_readings_shed_total").absolute(books.shed);
+    gauge!("loushan_readings_undecided").set(float(books.undecided));
+    gauge!("loushan_conservation_residue_readings").set(signed(books.residue()));
+    gauge!("loushan_durable_lsn").set(float(books.durable_lsn));
+    gauge!("loushan_ready").set(flag(readiness.is_ready()));
+    gauge!("loushan_not_durable").set(flag(
+        readiness.conditions().any(|(part, _)| part == crate::readiness::Component::Durability),
+    ));
+    books.sinks.iter().for_each(publish_sink);
+}
+
+fn publish_sink(sink: &SinkFigures) {
+    let label = [("sink", sink.name)];
+    counter!("loushan_sink_fed_readings_total", &label).absolute(sink.fed);
+    counter!("loushan_sink_stored_readings_total", &label).absolute(sink.stored);
+    counter!("loushan_sink_replayed_readings_total", &label).absolute(sink.replayed);
+    counter!("loushan_sink_refused_readings_total", &label).absolute(sink.refused);
+    counter!("loushan_sink_let_go_readings_total", &label).absolute(sink.let_go);
+    gauge!("loushan_sink_pending_readings", &label).set(float(sink.pending));
+    gauge!("loushan_sink_residue_readings", &label).set(signed(sink.residue()));
+    gauge!("loushan_sink_cursor_lsn", &label).set(float(sink.cursor));
+    gauge!("loushan_sink_position_lsn", &label).set(float(sink.position));
+    gauge!("loushan_sink_trouble", &label).set(flag(sink.trouble.is_some()));
+}
+
+// Gauges are floats: exact up to 2^53, which no figure of ours reaches.
+#[allow(clippy::cast_precision_loss)]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn signed(n: i64) -> f64 {
+    n as f64
+}
+
+fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::readiness::{Component, Condition};
+    use crate::sink::SinkStatus;
+
+    /// Every quoted name that starts as our metrics do, tests included.
+    fn names_in(dir: &Path, names: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                names_in(&path, names);
+            } else if path.extension().is_some_and(|e| e == "rs")
+                && path.file_name().unwrap() != "metrics.rs"
+                || path.ends_with("broker/src/metrics.rs")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                for part in text.split("!(\"loushan_").skip(1) {
+                    names.insert(format!("loushan_{}", part.split('"').next().unwrap()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_sources_name_the_same_metrics() {
+        let mut emitted = BTreeSet::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        names_in(&root.join("src"), &mut emitted);
+        names_in(&root.join("../broker/src"), &mut emitted);
+        let own = include_str!("metrics.rs").split("mod tests").next().unwrap();
+        for part in own.split("!(\"loushan_").skip(1) {
+            emitted.insert(format!("loushan_{}", part.split('"').next().unwrap()));
+        }
+        let listed: BTreeSet<String> = METRICS.iter().map(|m| m.name.to_owned()).collect();
+        assert_eq!(listed.len(), METRICS.len(), "a metric is listed twice");
+        assert_eq!(
+            emitted.difference(&listed).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "not listed"
+        );
+        assert_eq!(
+            listed.difference(&emitted).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "not emitted"
+        );
+    }
+
+    #[test]
+    fn only_counters_are_totals() {
+        for metric in METRICS {
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == Type::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_books_and_every_sink_are_rendered() {
+        let recorder = builder().build_recorder();
+        let handle = recorder.handle();
+        let status = SinkStatus::new("embedded");
+        status.stored(2);
+        let books = Conservation {
+            durable_lsn: 7,
+            received: 5,
+            accepted: 3,
+            duplicate: 1,
+            sinks: vec![status.figures()],
+            ..Conservation::default()
+        };
+        let mut readiness = Readiness::default();
+        readiness.note(Component::Durability, Condition::amber("sync = interval"));
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            publish(&books, &readiness);
+        });
+        let text = handle.render();
+        for line in [
+            "# TYPE loushan_readings_received_total counter",
+            "# HELP loushan_conservation_residue_readings Readings the books leave unexplained",
+            "loushan_readings_received_total 5",
+            "loushan_conservation_residue_readings 1",
+            "loushan_sink_stored_readings_total{sink=\"embedded\"} 2",
+            "loushan_sink_residue_readings{sink=\"embedded\"} -2",
+            "loushan_ready 1",
+            "loushan_not_durable 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}
