@@ -8,3 +8,4 @@ pub mod lock;
 pub mod pipeline;
 pub mod readiness;
 pub mod sink;
+pub mod wal;
