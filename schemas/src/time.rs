@@ -11,9 +11,9 @@ const MAX_MS: i64 = 253_402_300_799_999;
 pub struct DeviceTime(i64);
 
 impl DeviceTime {
-    /// The earliest there is.
-    pub const FIRST: Self = Self(0);
-    /// The latest there is.
+    /// The first of all times: 1970-01-01, midnight UTC.
+    pub const EPOCH: Self = Self(0);
+    /// The last of all times, in the year 9999.
     pub const LAST: Self = Self(MAX_MS);
 
     /// Takes Unix milliseconds; `None` before 1970 and after 9999.

@@ -67,6 +67,21 @@ pub static METRICS: &[Metric] = &[
     gauge("loushan_durable_lsn", "The greatest durable lsn of the log."),
     gauge("loushan_ready", "1 while the service is ready."),
     gauge("loushan_not_durable", "1 where a power loss may take what was acknowledged."),
+    // The write-ahead log.
+    gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),
+    gauge("loushan_wal_segments", "Segments of the log."),
+    seconds("loushan_wal_sync_seconds", "How long a sync of the log took."),
+    counter("loushan_wal_frames_total", "Frames written."),
+    counter("loushan_wal_written_bytes_total", "Bytes written."),
+    counter(
+        "loushan_wal_failures_total",
+        "Writes and syncs that failed; a new segment follows each.",
+    ),
+    counter(
+        "loushan_wal_corrupt_frames_total",
+        "Frames that recovery found damaged and set aside.",
+    ),
+    counter("loushan_wal_skipped_frames_total", "Frames a reader found missing and passed over."),
     // The sinks, by name.
     counter("loushan_sink_fed_readings_total", "Readings given to the sink."),
     counter("loushan_sink_stored_readings_total", "Readings the sink stored."),

@@ -76,7 +76,7 @@ impl Params {
 
     /// `from` and `to`; each may be left out and then bounds nothing.
     pub(super) fn span(&self) -> Result<Span, ApiError> {
-        let from = self.time("from")?.unwrap_or(DeviceTime::FIRST);
+        let from = self.time("from")?.unwrap_or(DeviceTime::EPOCH);
         let to = self.time("to")?.unwrap_or(DeviceTime::LAST);
         if from > to {
             let error = "the span ends before it begins";
