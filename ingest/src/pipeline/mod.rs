@@ -1,3 +1,4 @@
 //! From a PUBLISH to a durable verdict.
 
+pub mod dedup;
 pub mod frame;
