@@ -4,3 +4,4 @@ pub mod clock;
 pub mod io;
 pub mod pipeline;
 pub mod sink;
+pub mod wal;
