@@ -19,6 +19,8 @@ use parking_lot::Mutex;
 
 use crate::pipeline::frame::DurableFrame;
 
+pub mod embedded;
+
 /// What a sink reads from.
 pub trait FrameSource: Send + 'static {
     /// Waits until a frame above `after` is durable and gives the next ones in order, together at
