@@ -8,4 +8,5 @@ pub mod lock;
 pub mod pipeline;
 pub mod readiness;
 pub mod sink;
+pub mod stations;
 pub mod wal;
