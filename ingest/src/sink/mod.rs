@@ -9,6 +9,10 @@
 //! After a start a sink is fed from its own cursor again. What it had stored beyond that cursor
 //! comes a second time; storing twice equals storing once (invariant I6).
 
+pub mod cursor_file;
+pub mod dead_letter;
+pub mod influx;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
