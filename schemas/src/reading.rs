@@ -83,6 +83,8 @@ fields! {
         battery_pct: float, hard 0..=100;
         /// Battery voltage.
         battery_mv: int, hard 0..=5000, plausible 2500..=3900;
+        /// Received signal strength: all power in the band.
+        rssi_dbm: float, hard -150..=0;
     }
 }
 
@@ -361,6 +363,12 @@ impl Body {
     #[must_use]
     pub fn value(&self, position: usize) -> Option<Value<'_>> {
         each_body!(self, body => body.value(position))
+    }
+
+    /// Calls `each` with every present field, its position in [`Kind::fields`] and its value.
+    #[inline]
+    pub fn visit(&self, each: impl FnMut(usize, &'static Field, Value<'_>)) {
+        each_body!(self, body => body.visit(each));
     }
 
     /// Sets the value at a position of [`Kind::fields`].
