@@ -45,8 +45,7 @@ impl Server {
         let address = loop {
             let line = lines.next().expect("the server ended before it told its address").unwrap();
             if let Some((_, rest)) = line.split_once("mqtt://") {
-                let end = rest.find(|c: char| c.is_whitespace()).unwrap_or(rest.len());
-                break rest[..end].parse().unwrap();
+                break rest.split_whitespace().next().unwrap().parse().unwrap();
             }
         };
         // Whatever it says later must not fill the pipe.
@@ -63,7 +62,7 @@ impl Server {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // Fields are counted behind the command, which ends with the last parenthesis.
-        let rest = &stat[stat.rfind(')').unwrap() + 2..];
+        let (_, rest) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = rest.split(' ').collect();
         let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
         ticks / rustix::param::clock_ticks_per_second() as f64
