@@ -23,6 +23,4 @@ pub mod units;
 pub use fault::{Fault, Faults, Origin};
 pub use print::default_file;
 pub use raw::{ENVIRONMENT_PREFIX, variable};
-pub use resolved::{
-    Config, DeadLetter, Embedded, Http, Influx, Log, Mqtt, Pipeline, Sync, Tracing,
-};
+pub use resolved::{Config, Tracing};

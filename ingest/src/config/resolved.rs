@@ -4,125 +4,45 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
+use loushan_broker::config::BrokerConfig;
 
 use super::fault::{Fault, Faults, Origin};
 use super::raw::{Raw, variable};
-use super::table::{Secret, Setting};
+use super::table::Setting;
+use crate::pipeline::PipelineOptions;
+use crate::pipeline::decide::StateLimits;
+use crate::sink::dead_letter::DeadLetterConfig;
+use crate::sink::embedded::EmbeddedConfig;
+use crate::sink::influx::{InfluxConfig, Token};
+use crate::wal::{LogOptions, SyncPolicy};
 
-/// The whole configuration.
-#[derive(Debug, Clone, PartialEq)]
+/// The whole configuration, in the terms of the components it is for.
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The data folder.
     pub data_dir: PathBuf,
-    /// `[mqtt]`.
-    pub mqtt: Mqtt,
-    /// `[http]`.
-    pub http: Http,
-    /// `[log]`.
-    pub log: Log,
-    /// `[pipeline]`.
-    pub pipeline: Pipeline,
-    /// `[sink.embedded]`.
-    pub embedded: Embedded,
-    /// `[sink.influx]`, where it is on.
-    pub influx: Option<Influx>,
-    /// `[dead_letter]`.
-    pub dead_letter: DeadLetter,
-    /// `[stations] file`, where it is set.
-    pub stations_file: Option<PathBuf>,
-    /// `[tracing]`.
-    pub tracing: Tracing,
-    /// `[shutdown] deadline`.
-    pub shutdown_deadline: Duration,
-}
-
-/// The broker's address and bounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mqtt {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// Connections at a time.
-    pub max_connections: usize,
-}
-
-/// The HTTP side's address and bounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Http {
-    /// Where to listen.
-    pub listen: SocketAddr,
+    /// Where MQTT listens.
+    pub mqtt_listen: SocketAddr,
+    /// The broker's bounds.
+    pub broker: BrokerConfig,
+    /// Where HTTP listens.
+    pub http_listen: SocketAddr,
     /// Exports at a time.
     pub max_exports: usize,
-}
-
-/// When the log syncs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
-    /// Before every acknowledgement.
-    Always,
-    /// Every so often; a power loss may take what was acknowledged since.
-    Interval(Duration),
-}
-
-/// The log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Log {
-    /// When it syncs.
-    pub sync: Sync,
-    /// Bytes of a segment.
-    pub segment_bytes: u64,
-    /// Bytes waiting to be written.
-    pub buffer_bytes: usize,
-    /// Free bytes below which it takes nothing more.
-    pub free_disk_floor: u64,
-}
-
-/// The pipeline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pipeline {
-    /// Bytes of durable frames kept in memory for sinks.
-    pub tail_bytes: usize,
-    /// How often its state is written.
-    pub snapshot_interval: Duration,
-}
-
-/// The embedded store.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Embedded {
-    /// The longest a row waits for its file.
-    pub flush_interval: Duration,
-    /// Bytes in memory that end the wait.
-    pub flush_bytes: usize,
-}
-
-/// The InfluxDB v2 server.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Influx {
-    /// Its address.
-    pub url: Url,
-    /// The organisation.
-    pub org: String,
-    /// The bucket.
-    pub bucket: String,
-    /// The API token.
-    pub token: Secret,
-    /// Points of a request at most.
-    pub batch_points: usize,
-    /// Bytes of a request at most.
-    pub batch_bytes: usize,
-    /// How long a point waits for others.
-    pub batch_age: Duration,
-    /// How long the server may take.
-    pub timeout: Duration,
-}
-
-/// The dead letter's quotas.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeadLetter {
-    /// Raw bytes in all.
-    pub total_bytes: u64,
-    /// Raw bytes of one station.
-    pub station_bytes: u64,
+    /// The pipeline's bounds, the log's among them.
+    pub pipeline: PipelineOptions,
+    /// The embedded store.
+    pub embedded: EmbeddedConfig,
+    /// The InfluxDB sink, where it is on.
+    pub influx: Option<InfluxConfig>,
+    /// The dead letter's quotas.
+    pub dead_letter: DeadLetterConfig,
+    /// The stations file, where one is set.
+    pub stations_file: Option<PathBuf>,
+    /// How events are written.
+    pub tracing: Tracing,
+    /// How long an ordered stop may take.
+    pub shutdown_deadline: Duration,
 }
 
 /// How events are written.
@@ -165,33 +85,20 @@ fn resolve(raw: &Raw) -> Option<Config> {
     let values = Values(raw);
     Some(Config {
         data_dir: values.path("data.dir")?,
-        mqtt: Mqtt {
-            listen: values.address("mqtt.listen")?,
-            max_connections: values.count("mqtt.max_connections")?,
-        },
-        http: Http {
-            listen: values.address("http.listen")?,
-            max_exports: values.count("http.max_exports")?,
-        },
-        log: Log {
-            sync: match values.text("log.sync")?.as_str() {
-                "interval" => Sync::Interval(values.duration("log.sync_interval")?),
-                _ => Sync::Always,
-            },
-            segment_bytes: values.bytes("log.segment_bytes")?,
-            buffer_bytes: values.count("log.buffer_bytes")?,
-            free_disk_floor: values.bytes("log.free_disk_floor")?,
-        },
-        pipeline: Pipeline {
-            tail_bytes: values.count("pipeline.tail_bytes")?,
-            snapshot_interval: values.duration("pipeline.snapshot_interval")?,
-        },
-        embedded: Embedded {
-            flush_interval: values.duration("sink.embedded.flush_interval")?,
+        mqtt_listen: values.address("mqtt.listen")?,
+        broker: broker(&values)?,
+        http_listen: values.address("http.listen")?,
+        max_exports: values.count("http.max_exports")?,
+        pipeline: pipeline(&values)?,
+        embedded: EmbeddedConfig {
+            flush_age: values.duration("sink.embedded.flush_age")?,
+            flush_rows: values.bytes("sink.embedded.flush_rows")?,
             flush_bytes: values.count("sink.embedded.flush_bytes")?,
+            footer_cache_bytes: values.count("sink.embedded.footer_cache_bytes")?,
+            ..EmbeddedConfig::default()
         },
         influx: if raw.is_on("sink.influx") { Some(influx(&values)?) } else { None },
-        dead_letter: DeadLetter {
+        dead_letter: DeadLetterConfig {
             total_bytes: values.bytes("dead_letter.total_bytes")?,
             station_bytes: values.bytes("dead_letter.station_bytes")?,
         },
@@ -204,29 +111,78 @@ fn resolve(raw: &Raw) -> Option<Config> {
     })
 }
 
-fn influx(values: &Values<'_>) -> Option<Influx> {
-    Some(Influx {
+fn broker(values: &Values<'_>) -> Option<BrokerConfig> {
+    Some(BrokerConfig {
+        max_connections: values.count("mqtt.max_connections")?,
+        connect_timeout: values.duration("mqtt.connect_timeout")?,
+        write_timeout: values.duration("mqtt.write_timeout")?,
+        drain_timeout: values.duration("mqtt.drain_timeout")?,
+        max_packet_bytes: values.count("mqtt.max_packet_bytes")?,
+        max_in_flight: u16::try_from(values.bytes("mqtt.max_in_flight")?).unwrap_or(u16::MAX),
+        max_in_flight_bytes: values.count("mqtt.max_in_flight_bytes")?,
+        total_in_flight_bytes: values.count("mqtt.total_in_flight_bytes")?,
+        max_subscriptions: values.count("mqtt.max_subscriptions")?,
+        subscriber_queue_bytes: values.count("mqtt.subscriber_queue_bytes")?,
+        total_queue_bytes: values.count("mqtt.total_queue_bytes")?,
+        max_sessions: values.count("mqtt.max_sessions")?,
+        max_session_expiry: values.duration("mqtt.max_session_expiry")?,
+        retained_bytes: values.count("mqtt.retained_bytes")?,
+        live_feed_bytes: values.count("mqtt.live_feed_bytes")?,
+        ..BrokerConfig::default()
+    })
+}
+
+fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
+    let sync = match values.text("log.sync")?.as_str() {
+        "interval" => SyncPolicy::Interval(values.duration("log.sync_interval")?),
+        _ => SyncPolicy::Always,
+    };
+    Some(PipelineOptions {
+        log: LogOptions {
+            sync,
+            segment_bytes: values.bytes("log.segment_bytes")?,
+            buffer_bytes: values.count("log.buffer_bytes")?,
+            free_floor_bytes: values.bytes("log.free_disk_floor")?,
+            ..LogOptions::default()
+        },
+        state: StateLimits {
+            devices: values.count("pipeline.device_bytes")?,
+            batches: values.count("pipeline.batch_bytes")?,
+        },
+        tail_bytes: values.count("pipeline.tail_bytes")?,
+        lookup_bytes: values.count("pipeline.lookup_bytes")?,
+        snapshot_bytes: values.bytes("pipeline.snapshot_bytes")?,
+        snapshot_interval: values.duration("pipeline.snapshot_interval")?,
+    })
+}
+
+fn influx(values: &Values<'_>) -> Option<InfluxConfig> {
+    Some(InfluxConfig {
         url: match values.0.get("sink.influx.url")? {
-            Setting::Url(url) => url,
+            Setting::Url(url) => url.to_string(),
             _ => return None,
         },
         org: values.text("sink.influx.org")?,
         bucket: values.text("sink.influx.bucket")?,
         token: match values.0.get("sink.influx.token")? {
-            Setting::Secret(token) => token,
+            Setting::Secret(token) => Token::new(token.reveal()),
             _ => return None,
         },
         batch_points: values.count("sink.influx.batch_points")?,
         batch_bytes: values.count("sink.influx.batch_bytes")?,
         batch_age: values.duration("sink.influx.batch_age")?,
         timeout: values.duration("sink.influx.timeout")?,
+        gzip: values.0.get("sink.influx.gzip")? == Setting::Bool(true),
+        max_backoff: values.duration("sink.influx.max_backoff")?,
+        held_bytes: values.count("sink.influx.held_bytes")?,
+        flush_within: values.duration("sink.influx.flush_within")?,
     })
 }
 
 /// Faults that no single key has.
 fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (section, listen) in [("mqtt", config.mqtt.listen), ("http", config.http.listen)] {
+    for (section, listen) in [("mqtt", config.mqtt_listen), ("http", config.http_listen)] {
         let allow = format!("{section}.allow_insecure");
         if !listen.ip().is_loopback() && raw.get(&allow) != Some(Setting::Bool(true)) {
             let key = format!("{section}.listen");
@@ -245,13 +201,24 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
             });
         }
     }
-    let same_port = config.mqtt.listen == config.http.listen && config.mqtt.listen.port() != 0;
+    let same_port = config.mqtt_listen == config.http_listen && config.mqtt_listen.port() != 0;
     if same_port {
         faults.push(Fault {
             key: "http.listen".to_owned(),
             origin: raw.origin("http.listen"),
-            problem: format!("{} is the address of mqtt.listen too", config.http.listen),
+            problem: format!("{} is the address of mqtt.listen too", config.http_listen),
             remedy: "give each a port of its own".to_owned(),
+        });
+    }
+    if let Some(influx) = &config.influx
+        && let Err(e) = influx.check()
+    {
+        let key = format!("sink.influx.{}", e.key);
+        faults.push(Fault {
+            origin: raw.origin(&key),
+            key,
+            problem: format!("{:?} {}", e.shown, e.why),
+            remedy: "see print-config".to_owned(),
         });
     }
     if config.dead_letter.station_bytes > config.dead_letter.total_bytes {
