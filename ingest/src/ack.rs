@@ -40,6 +40,29 @@ impl Waiting {
     }
 }
 
+/// What became of a ticket that entered.
+#[derive(Debug)]
+#[must_use = "a ticket that need not wait is still to be answered"]
+pub(crate) enum Entered {
+    /// It waits.
+    Waits,
+    /// It need not wait.
+    Answer(Waiting),
+    /// It would wait in vain.
+    Fail(Waiting),
+}
+
+impl Entered {
+    /// Tells whoever waits. Not under a lock: whom it tells may call back.
+    pub(crate) fn settle(self) {
+        match self {
+            Self::Waits => {}
+            Self::Answer(waiting) => waiting.answer(),
+            Self::Fail(waiting) => drop(waiting),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Queue {
     /// In rising order of lsn.
@@ -61,21 +84,22 @@ impl Acks {
         Self { queue: Mutex::new(queue), promise }
     }
 
-    /// Answers once the ticket's lsn is durable, at once if it is.
-    pub(crate) fn enter(&self, waiting: Waiting) {
+    /// Answers once the ticket's lsn is durable. What need not wait is handed back.
+    pub(crate) fn enter(&self, waiting: Waiting) -> Entered {
         let mut queue = self.queue.lock();
         if waiting.lsn <= queue.durable || self.promise == Promise::Appended {
-            drop(queue);
-            waiting.answer();
-        } else if queue.closed {
-            // Dropped, so failed; outside the lock, as whoever it tells may call back.
-            drop(queue);
-        } else if queue.waiting.back().is_none_or(|last| last.lsn <= waiting.lsn) {
+            return Entered::Answer(waiting);
+        }
+        if queue.closed {
+            return Entered::Fail(waiting);
+        }
+        if queue.waiting.back().is_none_or(|last| last.lsn <= waiting.lsn) {
             queue.waiting.push_back(waiting);
         } else {
             let at = queue.waiting.partition_point(|other| other.lsn <= waiting.lsn);
             queue.waiting.insert(at, waiting);
         }
+        Entered::Waits
     }
 
     /// Everything up to `up_to` is durable.

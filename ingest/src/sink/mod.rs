@@ -79,9 +79,20 @@ impl std::fmt::Debug for Feed {
 impl Feed {
     /// A feed that starts behind `cursor`.
     pub fn new(source: Box<dyn FrameSource>, cursor: u64, status: Arc<SinkStatus>) -> Self {
+        Self::resume(source, cursor, cursor, status)
+    }
+
+    /// A feed that starts behind `position`, for a sink that has been given everything up to there
+    /// by other means and has stored everything up to `cursor`.
+    pub fn resume(
+        source: Box<dyn FrameSource>,
+        cursor: u64,
+        position: u64,
+        status: Arc<SinkStatus>,
+    ) -> Self {
         status.cursor.store(cursor, Ordering::Release);
-        status.position.store(cursor, Ordering::Release);
-        Self { source, position: cursor, status }
+        status.position.store(position, Ordering::Release);
+        Self { source, position, status }
     }
 
     /// The next frames, see [`FrameSource::next`]. Counts their readings as pending.

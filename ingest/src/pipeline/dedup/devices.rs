@@ -319,6 +319,11 @@ impl<P> Devices<P> {
         fits
     }
 
+    /// Takes over one mark for all forgotten devices; without one everything must be asked for.
+    pub(crate) fn restore_all_buckets(&mut self, mark: Option<i64>) {
+        self.buckets.fill(mark.unwrap_or(EVERYTHING));
+    }
+
     /// Takes over a device of a snapshot.
     pub(crate) fn restore(
         &mut self,
