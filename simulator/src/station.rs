@@ -16,6 +16,7 @@ use loushan_schemas::model::Model;
 use loushan_schemas::pb;
 use loushan_schemas::quality::Quality;
 use loushan_schemas::reading::{Body, Common, Reading, StationStatus};
+use loushan_schemas::station::{StationState, state_to_wire, status_to_wire};
 use loushan_schemas::time::DeviceTime;
 use loushan_schemas::topic::Channel;
 use prost::Message as _;
@@ -30,11 +31,11 @@ const STATUS_PERIOD: i64 = MINUTE;
 
 /// When batches are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// Readings after which a batch is full, 1 to 1000.
-    pub readings: usize,
+    pub(crate) readings: usize,
     /// Simulated milliseconds its first reading waits at most.
-    pub linger_ms: i64,
+    pub(crate) linger_ms: i64,
 }
 
 /// What one reading of a batch should be stored as.
@@ -327,7 +328,12 @@ impl Station {
         let seq = self.status_seq;
         self.status_seq += 1;
         let figures = self.figures(now);
-        let payload = encode_status(&figures, self.session, seq, now).encode_to_vec().into();
+        let message = pb::StationStatus {
+            session: self.session,
+            seq,
+            time_ms: now.unsigned_abs(),
+            ..status_to_wire(&figures)
+        };
         let meant = unreceived(now).map(|times| {
             Meant::of(&Reading {
                 imei: None,
@@ -344,7 +350,7 @@ impl Station {
             due: now,
             channel: Channel::Status,
             seq,
-            payload,
+            payload: message.encode_to_vec().into(),
             meant: meant.into_iter().collect(),
             again: false,
             ledger_id: Arc::default(),
@@ -395,14 +401,13 @@ impl Station {
 
     /// The station's `state` message.
     pub(crate) fn state(session: u32, online: bool, now: i64) -> Bytes {
-        let message = pb::StationState {
+        let state = StationState {
             session,
             online,
-            time_ms: now.unsigned_abs(),
-            schema_major: SCHEMA_MAJOR,
+            time: DeviceTime::from_ms(now),
             firmware: concat!("loushan-simulator ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        message.encode_to_vec().into()
+        state_to_wire(&state).encode_to_vec().into()
     }
 }
 
@@ -419,40 +424,6 @@ fn encode(reading: &Reading, base_ms: i64) -> pb::Reading {
         heard_delta_ms: delta(reading.times.heard),
         boot_epoch: reading.boot_epoch,
         ..model.to_wire(&reading.common, &reading.body)
-    }
-}
-
-/// Figures are in the wire's units but for two tenths; a value that does not fit is left out.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
-fn encode_status(f: &StationStatus, session: u32, seq: u64, now: i64) -> pb::StationStatus {
-    let u = |value: Option<i64>| value.and_then(|v| u32::try_from(v).ok());
-    let tenths = |value: Option<f64>| value.map(|v| libm::round(v * 10.0));
-    pb::StationStatus {
-        session,
-        seq,
-        time_ms: now.unsigned_abs(),
-        attached_ues: u(f.attached_ues),
-        rrc_connected: u(f.rrc_connected),
-        rrc_setup_success_permille: u(f.rrc_setup_success_permille),
-        ul_subcarrier_use_pct: u(f.ul_subcarrier_use_pct),
-        dl_subcarrier_use_pct: u(f.dl_subcarrier_use_pct),
-        nprach_attempts: u(f.nprach_attempts),
-        nprach_collisions: u(f.nprach_collisions),
-        ce0_share_pct: u(f.ce0_share_pct),
-        ce1_share_pct: u(f.ce1_share_pct),
-        ce2_share_pct: u(f.ce2_share_pct),
-        ul_interference_dbm: f.ul_interference_dbm.and_then(|v| i32::try_from(v).ok()),
-        backhaul_rtt_ms: u(f.backhaul_rtt_ms),
-        backhaul_loss_permille: u(f.backhaul_loss_permille),
-        cabinet_temp_dc: tenths(f.cabinet_temp_c).map(|v| v as i32),
-        supply_dv: tenths(f.supply_v).map(|v| v as u32),
-        backup_battery_pct: u(f.backup_battery_pct),
-        mains_ok: f.mains_ok,
-        door_open: f.door_open,
-        cpu_pct: u(f.cpu_pct),
-        queue_depth: u(f.queue_depth),
-        dropped: f.dropped.and_then(|v| u64::try_from(v).ok()),
-        schema_major: SCHEMA_MAJOR,
     }
 }
 

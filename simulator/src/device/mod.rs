@@ -38,7 +38,7 @@ const MODEL_CANONICAL: i64 = 1;
 
 /// How often a device reports without being asked by its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rhythm {
+pub(crate) enum Rhythm {
     /// As its kind does: parking 30 min, lights 15 min lit and 1 h by day, smoke and water once a
     /// day, elevators once a minute.
     Natural,
@@ -134,10 +134,6 @@ impl Device {
         };
         device.next_report = device.start.saturating_add(ns_to_ms(device.phase_ns));
         device
-    }
-
-    pub(crate) const fn imei(&self) -> Imei {
-        self.imei
     }
 
     /// Coverage enhancement level.
