@@ -9,7 +9,7 @@ pub mod lock;
 pub mod pipeline;
 pub mod readiness;
 pub mod registry;
+pub mod service;
 pub mod sink;
-pub mod stations;
 mod tail;
 pub mod wal;

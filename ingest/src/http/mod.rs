@@ -111,6 +111,7 @@ async fn readyz(State(app): State<App>) -> Response {
 
 async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
     let text = tokio::task::spawn_blocking(move || {
+        app.view.record_metrics();
         metrics::publish(&app.view.conservation(), &app.view.readiness());
         app.metrics.render()
     })

@@ -13,7 +13,7 @@ use loushan_schemas::time::{DeviceTime, ReceiveTime};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::task::JoinHandle;
 
-use super::view::{Answer, Conservation, Span, Station, ViewError};
+use super::view::{Answer, Conservation, Span, ViewError};
 use super::*;
 use crate::readiness::{Component, Condition, Readiness};
 use crate::sink::SinkStatus;
@@ -82,7 +82,9 @@ impl View for Fake {
         }
     }
 
-    fn stations(&self) -> Vec<Station> {
+    fn record_metrics(&self) {}
+
+    fn stations(&self) -> Vec<Value> {
         Vec::new()
     }
 

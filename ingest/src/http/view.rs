@@ -7,7 +7,7 @@ use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
-use serde::Serialize;
+use serde_json::Value;
 
 use crate::readiness::Readiness;
 use crate::sink::SinkFigures;
@@ -20,8 +20,11 @@ pub trait View: Send + Sync + 'static {
     /// The books: what came in and what became of it.
     fn conservation(&self) -> Conservation;
 
-    /// Every station that is registered or was heard of, by name.
-    fn stations(&self) -> Vec<Station>;
+    /// Brings the metrics up to date that only the service can look up.
+    fn record_metrics(&self);
+
+    /// Every station that is registered or was heard of, by name, each as a JSON object.
+    fn stations(&self) -> Vec<Value>;
 
     /// A device's newest reading by effective time.
     ///
@@ -85,38 +88,6 @@ pub struct Span {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ViewError(pub String);
-
-/// A station, as it is registered and as it was heard.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Station {
-    /// Its name.
-    pub station: String,
-    /// Its region.
-    pub region: String,
-    /// Whether the stations file names it.
-    pub registered: bool,
-    /// The pilot project it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
-    /// What people call it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Degrees north, WGS 84.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lat: Option<f64>,
-    /// Degrees east, WGS 84.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lon: Option<f64>,
-    /// The part of town.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub area: Option<String>,
-    /// When something last came from it, Unix ms; absent when nothing did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_received_ms: Option<i64>,
-    /// Whether its last birth or will said so; absent when neither came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub online: Option<bool>,
-}
 
 /// The books (invariant I2, MECHANISMS 20), in readings since the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -131,8 +131,8 @@ impl Keeper {
         }
     }
 
-    /// Takes a snapshot, on a thread that may block.
-    async fn snapshot(&self, since: &mut Since) -> io::Result<()> {
+    /// Takes a snapshot, on a thread that may block. By `&mut`, as a feed is not to be shared.
+    async fn snapshot(&mut self, since: &mut Since) -> io::Result<()> {
         let lsn = self.feed.position();
         let (state, registry) = (Arc::clone(&self.state), Arc::clone(&self.registry));
         let (io, path, log_id) = (Arc::clone(&self.io), self.path.clone(), self.log_id);

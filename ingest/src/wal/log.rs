@@ -124,6 +124,8 @@ pub struct LogStats {
     pub durable: Lsn,
     /// The next lsn to be given out.
     pub next: Lsn,
+    /// Why appends are refused now, if they are.
+    pub refuses: Option<AppendError>,
 }
 
 impl Log {
@@ -300,7 +302,16 @@ impl Log {
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let shared = &self.0.shared;
-        let next = self.next_lsn();
+        let (next, refuses) = {
+            let state = shared.state.lock();
+            let refuses = match state.mode {
+                Mode::Open => None,
+                Mode::DiskFull => Some(AppendError::DiskFull),
+                Mode::Failed => Some(AppendError::Failed),
+                Mode::Closed => Some(AppendError::Closed),
+            };
+            (state.next, refuses)
+        };
         let segments = shared.segments.lock();
         LogStats {
             segments: segments.len(),
@@ -313,6 +324,7 @@ impl Log {
             first: segments.front().map_or(next, |s| s.base),
             durable: shared.durable(),
             next,
+            refuses,
         }
     }
 
