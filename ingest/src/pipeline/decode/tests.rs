@@ -237,7 +237,7 @@ fn unknown_fields_beside_known_ones_are_noted_and_accepted() {
         assert!(unknown_fields);
         assert_eq!(decoded, Ok(sample::wire_reading(Kind::Water, 1)));
     }
-    assert_eq!(one(&good_reading()).1, false);
+    assert!(!one(&good_reading()).1);
     let in_the_batch = [batch(1).encode_to_vec(), unknown].concat();
     assert!(decode_batch(&in_the_batch).unwrap().unknown_fields);
 }
