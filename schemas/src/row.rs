@@ -236,3 +236,6 @@ impl TimeSource {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
