@@ -33,6 +33,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wal::LogId;
+
 mod block;
 mod decode;
 mod flush;
@@ -135,15 +137,15 @@ pub enum OpenError {
         why: String,
     },
     /// The store was filled from another log: its cursor means nothing in this one.
-    #[error("{path}: the store belongs to log {store:016x}, not to log {log:016x}; store and log are \
+    #[error("{path}: the store belongs to log {store}, not to log {log}; store and log are \
              moved, restored and deleted together", path = path.display())]
     ForeignLog {
         /// The manifest.
         path: PathBuf,
         /// The store's log.
-        store: u64,
+        store: LogId,
         /// The log at hand.
-        log: u64,
+        log: LogId,
     },
     /// There are data files but no manifest that names them: deleting them as strays would be wrong.
     #[error("{path} is there but the store has no MANIFEST; restore it from a backup, or move the \
