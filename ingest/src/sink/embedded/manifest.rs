@@ -281,6 +281,16 @@ fn unline(line: &[u8]) -> Option<&[u8]> {
     (crc == crc32fast::hash(json)).then_some(json)
 }
 
+/// Whether a bad line ends with a valid record: the newline before it is what was damaged.
+fn hides_record(line: &[u8]) -> bool {
+    const START: &[u8] = b" {\"n\":";
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let starts = line.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
+    // One that begins the line only lacks its newline: torn.
+    let lines = starts.filter(|(at, _)| *at > 8).filter_map(|(at, _)| line.get(at - 8..));
+    lines.filter_map(unline).next().is_some()
+}
+
 fn parse(bytes: &[u8]) -> Result<Found, String> {
     let mut lines = Vec::new();
     let mut bad = None;
@@ -289,10 +299,14 @@ fn parse(bytes: &[u8]) -> Result<Found, String> {
         match (json, bad) {
             (Some(json), None) => lines.push(json),
             (Some(_), Some(bad)) => {
-                return Err(format!("line {bad} is damaged, and valid ones follow it"));
+                return Err(format!("line {bad} is damaged, and a valid one follows it"));
             }
-            (None, None) => bad = Some(i + 1),
-            (None, Some(_)) => {}
+            (None, _) => {
+                let first = *bad.get_or_insert(i + 1);
+                if hides_record(whole) {
+                    return Err(format!("line {first} is damaged, and a valid one follows it"));
+                }
+            }
         }
     }
     let mut lines = lines.into_iter();

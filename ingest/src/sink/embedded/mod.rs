@@ -72,13 +72,14 @@ pub struct EmbeddedConfig {
     pub feed_bytes: usize,
     /// Bytes of file footers kept in memory.
     pub footer_cache_bytes: usize,
-    /// First and longest pause after a failed write.
+    /// Pause after a first failed write; each further one doubles it.
     #[serde(with = "humantime_text")]
     pub retry_first: Duration,
     /// Longest pause after failed writes.
     #[serde(with = "humantime_text")]
     pub retry_longest: Duration,
-    /// How long the last flush of an ordered stop is tried before the rows are left to the log.
+    /// How long an ordered stop waits for the last rows to be in files before they are left to the
+    /// log, which gives them again at the next start.
     #[serde(with = "humantime_text")]
     pub stop_within: Duration,
 }
@@ -93,7 +94,7 @@ impl Default for EmbeddedConfig {
             footer_cache_bytes: 64 * 1024 * 1024,
             retry_first: Duration::from_millis(200),
             retry_longest: Duration::from_secs(10),
-            stop_within: Duration::from_secs(10),
+            stop_within: Duration::from_secs(30),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use loushan_schemas::kind::Kind;
 
 use super::super::manifest::Manifest;
-use super::support::{DAY, DAY_MS, Driven, dir, exported, frame, row, rows_of};
+use super::super::{EmbeddedConfig, Store};
+use super::support::{DAY, DAY_MS, Driven, dir, exported, frame, log_id, row, rows_of};
 use crate::io::sim::{PowerLoss, SimIo};
 use crate::io::{Io, IoFile};
 use crate::pipeline::frame::DurableFrame;
@@ -199,17 +200,38 @@ fn whenever_the_machine_stops_the_files_and_the_log_above_the_cursor_are_all_row
 }
 
 #[test]
+fn opening_may_be_cut_off_at_every_step_too() {
+    let log = log();
+    for crashed_at in [5, 9, 14] {
+        for fuel in 0.. {
+            let io = run_out(crashed_at).0.power_loss(5, PowerLoss::RandomPart);
+            let tank = Fuel { io: io.clone(), left: Arc::new(AtomicI64::new(fuel)) };
+            let opened = Store::open(Arc::new(tank), &dir(), EmbeddedConfig::default(), log_id());
+            let done = opened.is_ok();
+            drop(opened);
+            let io = io.power_loss(6, PowerLoss::RandomPart);
+            let mut driven = Driven::open(io.clone());
+            let cursor = driven.store.cursor();
+            let stored: Vec<_> = log.iter().filter(|f| f.lsn <= cursor).cloned().collect();
+            assert_eq!(exported(&driven.store, 0), rows_of(&stored), "{crashed_at}, fuel {fuel}");
+            driven.push(&log);
+            driven.flush().unwrap();
+            assert_eq!(exported(&driven.store, 0), rows_of(&log), "{crashed_at}, fuel {fuel}");
+            if done {
+                assert!(fuel > 4, "opening takes some steps");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_store_without_its_manifest_is_refused_and_nothing_is_deleted() {
     let (io, _) = run_out(i64::MAX);
     let before = data_files(&io);
     io.remove_file(&dir().join("MANIFEST")).unwrap();
-    let error = super::super::Store::open(
-        Arc::new(io.clone()),
-        &dir(),
-        super::super::EmbeddedConfig::default(),
-        super::support::log_id(),
-    )
-    .unwrap_err();
+    let error = Store::open(Arc::new(io.clone()), &dir(), EmbeddedConfig::default(), log_id());
+    let error = error.unwrap_err();
     assert!(error.to_string().contains("no MANIFEST"), "{error}");
     assert_eq!(data_files(&io), before);
     assert!(!before.is_empty());
