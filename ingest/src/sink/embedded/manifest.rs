@@ -5,7 +5,7 @@
 //! The first names the format, the log and record 0; each further one is a record:
 //!
 //! ```text
-//! 5d1c5a0e {"n":0,"loushan_manifest":1,"log":"00c0ffee00c0ffee"}
+//! 5d1c5a0e {"n":0,"loushan_manifest":1,"log":"00000000000000010000000000000002"}
 //! 91f0b3d2 {"n":1,"cursor":120,"next_lsn":121,"next_file":2,"add":[{"file":1,"table":"water",…}],"remove":[]}
 //! ```
 //!
@@ -16,8 +16,8 @@
 //! # Recovery
 //! As each record is synced before the next is written, only the last line can be torn: a bad line
 //! with nothing valid behind it is cut, one with a valid line behind it is corruption and the store
-//! does not open. What was read is synced before it is believed (the process may have died between
-//! write and sync).
+//! does not open. What was read is written anew, aside, and renamed over what was found: a record of
+//! which nobody knows whether its sync succeeded would else be believed now and gone later.
 //!
 //! After a failed write or sync the end of the file is unknown. It is never written again: the next
 //! commit writes a whole new manifest aside and renames it over this one. The same happens when
@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::OpenError;
 use super::schema::Table;
 use crate::io::{Io, IoFile, read_all, replace_file, write_all_at};
+use crate::wal::LogId;
 
 /// The manifest's name in the store's folder.
 pub(super) const NAME: &str = "MANIFEST";
@@ -138,11 +139,8 @@ impl Contents {
 /// A manifest as it was found.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) log_id: u64,
+    pub(super) log_id: LogId,
     pub(super) contents: Contents,
-    records: u64,
-    /// Length of what is valid.
-    len: u64,
     torn: bool,
 }
 
@@ -151,7 +149,7 @@ pub(super) struct Found {
 pub(super) struct Manifest {
     io: Arc<dyn Io>,
     path: PathBuf,
-    log_id: u64,
+    log_id: LogId,
     contents: Contents,
     /// Lines after the header.
     records: u64,
@@ -175,36 +173,32 @@ impl Manifest {
     pub(super) fn open(
         io: Arc<dyn Io>,
         dir: &Path,
-        log_id: u64,
+        log_id: LogId,
         found: Option<Found>,
     ) -> Result<Self, OpenError> {
         let path = dir.join(NAME);
         let failed = |why| OpenError::Io { path: path.clone(), why };
-        let Some(found) = found else {
-            let contents = Contents { next_lsn: 1, next_file: 1, ..Contents::default() };
-            let mut new = Self { io, path: path.clone(), log_id, contents, records: 0, tail: None };
-            new.rewrite(new.contents.clone()).map_err(failed)?;
-            return Ok(new);
+        let contents = match found {
+            Some(found) if found.log_id != log_id => {
+                return Err(OpenError::ForeignLog { path, store: found.log_id, log: log_id });
+            }
+            Some(found) => {
+                if found.torn {
+                    tracing::warn!(path = %path.display(), "cut the torn end of the manifest");
+                }
+                found.contents
+            }
+            None => Contents { next_lsn: 1, next_file: 1, ..Contents::default() },
         };
-        if found.log_id != log_id {
-            return Err(OpenError::ForeignLog { path, store: found.log_id, log: log_id });
-        }
-        let file = io.open(&path).map_err(failed)?;
-        // A record that was written and not synced would be believed now and gone later.
-        file.sync_data().map_err(failed)?;
-        let tail = (!found.torn).then_some((file, found.len));
         let mut manifest = Self {
             io,
             path: path.clone(),
             log_id,
-            contents: found.contents,
-            records: found.records,
-            tail,
+            contents: contents.clone(),
+            records: 0,
+            tail: None,
         };
-        if found.torn {
-            tracing::warn!(path = %path.display(), "cut the torn end of the manifest");
-            manifest.rewrite(manifest.contents.clone()).map_err(failed)?;
-        }
+        manifest.rewrite(contents).map_err(failed)?;
         Ok(manifest)
     }
 
@@ -244,8 +238,8 @@ impl Manifest {
 }
 
 /// A manifest with everything in one record.
-fn whole(log_id: u64, contents: &Contents) -> io::Result<Vec<u8>> {
-    let header = Header { n: 0, loushan_manifest: FORMAT, log: format!("{log_id:016x}") };
+fn whole(log_id: LogId, contents: &Contents) -> io::Result<Vec<u8>> {
+    let header = Header { n: 0, loushan_manifest: FORMAT, log: log_id.to_string() };
     let mut bytes = line(&header)?;
     bytes.extend(record_line(
         1,
@@ -287,22 +281,32 @@ fn unline(line: &[u8]) -> Option<&[u8]> {
     (crc == crc32fast::hash(json)).then_some(json)
 }
 
+/// Whether a bad line ends with a valid record: the newline before it is what was damaged.
+fn hides_record(line: &[u8]) -> bool {
+    const START: &[u8] = b" {\"n\":";
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let starts = line.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
+    // One that begins the line only lacks its newline: torn.
+    let lines = starts.filter(|(at, _)| *at > 8).filter_map(|(at, _)| line.get(at - 8..));
+    lines.filter_map(unline).next().is_some()
+}
+
 fn parse(bytes: &[u8]) -> Result<Found, String> {
     let mut lines = Vec::new();
-    let mut len = 0_u64;
     let mut bad = None;
     for (i, whole) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         let json = whole.strip_suffix(b"\n").and_then(unline);
         match (json, bad) {
-            (Some(json), None) => {
-                len += whole.len() as u64;
-                lines.push(json);
-            }
+            (Some(json), None) => lines.push(json),
             (Some(_), Some(bad)) => {
-                return Err(format!("line {bad} is damaged, and valid ones follow it"));
+                return Err(format!("line {bad} is damaged, and a valid one follows it"));
             }
-            (None, None) => bad = Some(i + 1),
-            (None, Some(_)) => {}
+            (None, _) => {
+                let first = *bad.get_or_insert(i + 1);
+                if hides_record(whole) {
+                    return Err(format!("line {first} is damaged, and a valid one follows it"));
+                }
+            }
         }
     }
     let mut lines = lines.into_iter();
@@ -315,7 +319,7 @@ fn parse(bytes: &[u8]) -> Result<Found, String> {
             header.loushan_manifest
         ));
     }
-    let log_id = u64::from_str_radix(&header.log, 16).map_err(|_| "its log id is no number")?;
+    let log_id = log_id_of(&header.log).ok_or("its log id is none")?;
     let mut contents = Contents::default();
     let mut records = 0;
     for json in lines {
@@ -337,7 +341,17 @@ fn parse(bytes: &[u8]) -> Result<Found, String> {
         // Header and first record are written together, aside, and renamed into place.
         return Err("its first record is damaged".to_owned());
     }
-    Ok(Found { log_id, contents, records, len, torn: bad.is_some() })
+    Ok(Found { log_id, contents, torn: bad.is_some() })
+}
+
+/// What a log id prints as, read back.
+fn log_id_of(text: &str) -> Option<LogId> {
+    let (high, low) = text.split_at_checked(16)?;
+    let mut bytes = [0; 16];
+    let (a, b) = bytes.split_at_mut(8);
+    a.copy_from_slice(&u64::from_str_radix(high, 16).ok()?.to_le_bytes());
+    b.copy_from_slice(&u64::from_str_radix(low, 16).ok()?.to_le_bytes());
+    Some(LogId::from_bytes(bytes)).filter(|id| id.to_string() == text)
 }
 
 mod table_name {

@@ -33,6 +33,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wal::LogId;
+
 mod block;
 mod decode;
 mod flush;
@@ -70,13 +72,14 @@ pub struct EmbeddedConfig {
     pub feed_bytes: usize,
     /// Bytes of file footers kept in memory.
     pub footer_cache_bytes: usize,
-    /// First and longest pause after a failed write.
+    /// Pause after a first failed write; each further one doubles it.
     #[serde(with = "humantime_text")]
     pub retry_first: Duration,
     /// Longest pause after failed writes.
     #[serde(with = "humantime_text")]
     pub retry_longest: Duration,
-    /// How long the last flush of an ordered stop is tried before the rows are left to the log.
+    /// How long an ordered stop waits for the last rows to be in files before they are left to the
+    /// log, which gives them again at the next start.
     #[serde(with = "humantime_text")]
     pub stop_within: Duration,
 }
@@ -91,7 +94,7 @@ impl Default for EmbeddedConfig {
             footer_cache_bytes: 64 * 1024 * 1024,
             retry_first: Duration::from_millis(200),
             retry_longest: Duration::from_secs(10),
-            stop_within: Duration::from_secs(10),
+            stop_within: Duration::from_secs(30),
         }
     }
 }
@@ -135,15 +138,15 @@ pub enum OpenError {
         why: String,
     },
     /// The store was filled from another log: its cursor means nothing in this one.
-    #[error("{path}: the store belongs to log {store:016x}, not to log {log:016x}; store and log are \
+    #[error("{path}: the store belongs to log {store}, not to log {log}; store and log are \
              moved, restored and deleted together", path = path.display())]
     ForeignLog {
         /// The manifest.
         path: PathBuf,
         /// The store's log.
-        store: u64,
+        store: LogId,
         /// The log at hand.
-        log: u64,
+        log: LogId,
     },
     /// There are data files but no manifest that names them: deleting them as strays would be wrong.
     #[error("{path} is there but the store has no MANIFEST; restore it from a backup, or move the \

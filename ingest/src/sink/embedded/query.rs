@@ -193,8 +193,8 @@ impl Store {
         self.any(&view.files, Kind::StationStatus, measured, &ranges, |_| true, same)
     }
 
-    /// A meter's intervals with `from_ms <= interval end < to_ms` that are in files, ascending: of
-    /// each interval what was said last.
+    /// A meter's intervals with `from_ms <= interval end < to_ms`, ascending: of each interval what
+    /// was said last.
     ///
     /// # Errors
     /// When a file cannot be read or is damaged.

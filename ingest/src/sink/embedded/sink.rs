@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::EmbeddedConfig;
 use super::flush::Flusher;
 use super::store::Shared;
-use crate::pipeline::frame::DurableFrame;
 use crate::sink::{Fed, Feed, FeedError, SinkStatus};
 
 /// The store's writers' side, to be run on a task of its own.
@@ -103,7 +102,10 @@ impl EmbeddedSink {
                 }
                 fed = feed.next(self.config.feed_bytes, wait), if open => match fed? {
                     Fed::Frames { frames, up_to } => {
-                        if self.take(&frames, up_to, &status) {
+                        let taken = self.shared.take(&frames, up_to);
+                        status.replayed(taken.replayed);
+                        status.set_pending(taken.memory_rows);
+                        if taken.moved {
                             due.get_or_insert_with(|| Instant::now() + age);
                         }
                     }
@@ -124,37 +126,10 @@ impl EmbeddedSink {
         rows > 0 && (rows >= self.config.flush_rows || bytes >= self.config.flush_bytes)
     }
 
-    /// Puts frames into memory; says whether the store's position moved.
-    fn take(&self, frames: &[Arc<DurableFrame>], up_to: u64, status: &SinkStatus) -> bool {
-        let (moved, pending) = {
-            let mut state = self.shared.state.write();
-            let before = state.position;
-            for frame in frames {
-                // The feed goes on from the cursor, and the cursor moved with the files: nothing
-                // comes twice. Were it otherwise, this keeps it from being stored twice.
-                if frame.lsn <= state.position {
-                    status.replayed(frame.rows.len() as u64);
-                    continue;
-                }
-                state.active.push(frame);
-                state.position = frame.lsn;
-            }
-            state.position = state.position.max(up_to);
-            (state.position > before, state.memory_rows())
-        };
-        status.set_pending(pending);
-        moved
-    }
-
     /// Makes the active memtable the flushing one and stores it.
     fn flush(&self, mut flusher: Flusher, status: Arc<SinkStatus>) -> Flushing {
         let shared = Arc::clone(&self.shared);
-        let (rows, cursor) = {
-            let mut state = shared.state.write();
-            let rows = Arc::new(std::mem::take(&mut state.active));
-            state.flushing = Some(Arc::clone(&rows));
-            (rows, state.position)
-        };
+        let (rows, cursor) = shared.begin_flush();
         let (mut pause, longest) = (self.config.retry_first, self.config.retry_longest);
         Box::pin(async move {
             loop {

@@ -14,6 +14,8 @@ use super::schema::Table;
 use super::sink::EmbeddedSink;
 use super::{EmbeddedConfig, OpenError};
 use crate::io::Io;
+use crate::pipeline::frame::DurableFrame;
+use crate::wal::LogId;
 
 /// The store's readers' side. Clones are handles to the same store.
 ///
@@ -58,7 +60,7 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreInfo {
     /// The log it was filled from.
-    pub log_id: u64,
+    pub log_id: LogId,
     /// Everything of that log up to here is stored.
     pub cursor: u64,
     /// The log had given out no lsn from here on, as far as the store knows.
@@ -110,7 +112,7 @@ impl Store {
         io: Arc<dyn Io>,
         dir: &Path,
         config: EmbeddedConfig,
-        log_id: u64,
+        log_id: LogId,
     ) -> Result<(Self, EmbeddedSink), OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -190,7 +192,47 @@ impl Store {
     }
 }
 
+/// What became of frames that were taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Whether the store's position moved.
+    pub(super) moved: bool,
+    /// Readings that had been taken before.
+    pub(super) replayed: u64,
+    /// Readings that are in no file yet.
+    pub(super) memory_rows: u64,
+}
+
 impl Shared {
+    /// Puts frames into memory, where queries see them from now on.
+    pub(super) fn take(&self, frames: &[Arc<DurableFrame>], up_to: u64) -> Taken {
+        let mut state = self.state.write();
+        let before = state.position;
+        let mut replayed = 0;
+        for frame in frames {
+            // The feed goes on from the cursor, and the cursor moved with the files: nothing comes
+            // twice. Were it otherwise, this keeps it from being stored twice.
+            if frame.lsn <= state.position {
+                replayed += frame.rows.len() as u64;
+                continue;
+            }
+            state.active.push(frame);
+            state.position = frame.lsn;
+        }
+        state.position = state.position.max(up_to);
+        Taken { moved: state.position > before, replayed, memory_rows: state.memory_rows() }
+    }
+
+    /// Makes the active memtable the flushing one. With it goes the cursor that its commit sets.
+    /// The one before must have been committed.
+    pub(super) fn begin_flush(&self) -> (Arc<Memtable>, u64) {
+        let mut state = self.state.write();
+        debug_assert!(state.flushing.is_none());
+        let rows = Arc::new(std::mem::take(&mut state.active));
+        state.flushing = Some(Arc::clone(&rows));
+        (rows, state.position)
+    }
+
     /// Commits a change and shows it to queries in the same moment. `flushed` says that the rows
     /// of the flushing memtable are in the files the change adds.
     pub(super) fn commit(&self, edit: &Edit, flushed: bool) -> std::io::Result<()> {

@@ -92,7 +92,7 @@ fn encode<T>(
     writer.into_inner()
 }
 
-fn reading_batch(kind: Kind, rows: &[&Row]) -> Result<RecordBatch, ParquetError> {
+pub(super) fn reading_batch(kind: Kind, rows: &[&Row]) -> Result<RecordBatch, ParquetError> {
     let mut columns: Vec<ArrayRef> = Vec::new();
     if kind != Kind::StationStatus {
         let imei = rows.iter().map(|r| r.reading.imei.and_then(imei_number));
