@@ -179,7 +179,8 @@ impl InfluxSink {
                         closing = Some(Instant::now() + self.config.flush_within);
                     }
                 },
-                () = sleep_until(held.due()) => held.finish(),
+                // While one is on its way the next may grow: it could not be sent yet.
+                () = sleep_until(held.due()), if flying.is_none() => held.finish(),
                 () = sleep_until(closing) => {
                     let readings = held.readings() + flying_readings;
                     tracing::warn!(readings, "influx sink: not written before the stop; they are after the next start");
