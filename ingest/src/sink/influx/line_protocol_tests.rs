@@ -292,7 +292,9 @@ fn parse_fields(text: &str) -> Vec<(String, Parsed)> {
 /// Measurement with tags, and the rest.
 fn sections(line: &str) -> (&str, &str) {
     let series = split(line, ' ', false).remove(0);
-    (&line[..series.len()], &line[series.len() + 1..])
+    line.split_at_checked(series.len())
+        .map(|(series, rest)| (series, rest.strip_prefix(' ').unwrap()))
+        .unwrap()
 }
 
 /// Splits at separators that are not escaped, nor quoted where quotes mean anything (in tags they do

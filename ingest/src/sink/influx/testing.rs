@@ -174,8 +174,8 @@ pub fn row(kind: Kind, n: u32) -> Row {
             },
             common,
             body,
-            quality: if n % 5 == 0 { Quality::Suspicious } else { Quality::Accepted },
-            reason: (n % 5 == 0).then_some(QualityReason::OverRange),
+            quality: if n.is_multiple_of(5) { Quality::Suspicious } else { Quality::Accepted },
+            reason: n.is_multiple_of(5).then_some(QualityReason::OverRange),
         },
     }
 }

@@ -36,10 +36,6 @@ impl Request {
     pub(super) fn is_write(&self) -> bool {
         self.line.starts_with("POST /api/v2/write?")
     }
-
-    pub(super) fn lines(&self) -> usize {
-        self.body.lines().count()
-    }
 }
 
 type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
