@@ -138,8 +138,8 @@ impl LetterFiles {
             Err(BadHeader::Version(found)) => {
                 return Err(DeadLetterError::Version { path, found });
             }
-            Err(BadHeader::Corrupt) if newest && bytes.len() <= HEADER_BYTES => {
-                // Power was lost while it was made: no letter can be in it.
+            Err(BadHeader::Corrupt) if bytes.len() <= HEADER_BYTES => {
+                // It was never finished making: no letter can be in it.
                 self.io.remove_file(&path).map_err(failed)?;
                 self.io.sync_dir(&self.dir).map_err(failed)?;
                 return Ok(());
@@ -248,12 +248,29 @@ impl LetterFiles {
             Some(open) if open.len < full => open,
             _ => self.create()?,
         };
-        // On an error `open` stays taken: the segment is left behind.
-        write_all_at(&*open.file, bytes, open.len)?;
-        open.file.sync_data()?;
+        let written =
+            write_all_at(&*open.file, bytes, open.len).and_then(|()| open.file.sync_data());
+        if let Err(error) = written {
+            self.leave(&open);
+            return Err(error);
+        }
         open.len += bytes.len() as u64;
         self.open = Some(open);
         Ok(())
+    }
+
+    /// Gives back the room of what failed, or attempts on a full disk would fill it further. Whether
+    /// that works changes nothing about what counts.
+    fn leave(&mut self, open: &Open) {
+        let left = if open.len > HEADER_BYTES as u64 {
+            open.file.set_len(open.len)
+        } else {
+            let empty = self.segments.pop_back();
+            empty.map_or(Ok(()), |empty| self.io.remove_file(&path(&self.dir, empty.number)))
+        };
+        if let Err(error) = left {
+            tracing::debug!(%error, "what was left of a failed dead letter segment stays");
+        }
     }
 
     fn create(&mut self) -> stdio::Result<Open> {
@@ -261,18 +278,18 @@ impl LetterFiles {
         // A number is used once, also when what follows fails halfway.
         self.next_number += 1;
         let file = self.io.create_new(&path(&self.dir, number))?;
-        // It takes room from now on, whatever becomes of it.
-        self.segments.push_back(Segment {
-            number,
-            bytes: HEADER_BYTES as u64,
-            letters: 0,
-            kept: BTreeMap::new(),
-        });
+        let len = HEADER_BYTES as u64;
+        self.segments.push_back(Segment { number, bytes: len, letters: 0, kept: BTreeMap::new() });
+        let open = Open { file, len };
         let header = Header { log_id: self.log_id, after: self.cursor }.encode();
-        write_all_at(&*file, &header, 0)?;
-        file.sync_data()?;
-        self.io.sync_dir(&self.dir)?;
-        Ok(Open { file, len: header.len() as u64 })
+        let made = write_all_at(&*open.file, &header, 0)
+            .and_then(|()| open.file.sync_data())
+            .and_then(|()| self.io.sync_dir(&self.dir));
+        if let Err(error) = made {
+            self.leave(&open);
+            return Err(error);
+        }
+        Ok(open)
     }
 
     /// Deletes the oldest segments until the folder keeps to its quota. Gives how many letters went.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io as stdio;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::DeadLetterError;
 use super::files::{numbers, path};
-use super::record::{BadHeader, DeadLetter, Header, scan};
-use crate::io::{Io, read_all};
+use super::record::{BadHeader, DeadLetter, HEADER_BYTES, Header, scan};
+use crate::io::{Io, read_all, read_exact_at};
 
 /// The letters of a folder, oldest first, read one segment at a time.
 ///
@@ -54,7 +54,7 @@ impl DeadLetters {
         let path = path(&self.dir, number);
         let bytes = match read_all(&*self.io, &path) {
             Ok(bytes) => Bytes::from(bytes),
-            Err(e) if e.kind() == stdio::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(DeadLetterError::Io { path, source }),
         };
         match scan(&bytes) {
@@ -76,13 +76,16 @@ impl DeadLetters {
     fn limit(&self) -> Result<u64, DeadLetterError> {
         for number in &self.numbers {
             let path = path(&self.dir, *number);
-            match read_all(&*self.io, &path) {
-                Ok(bytes) => {
-                    if let Ok(header) = Header::decode(&bytes) {
+            let mut header = [0; HEADER_BYTES];
+            let read = self.io.open_read(&path).and_then(|f| read_exact_at(&*f, &mut header, 0));
+            match read {
+                Ok(()) => {
+                    if let Ok(header) = Header::decode(&header) {
                         return Ok(header.after);
                     }
                 }
-                Err(e) if e.kind() == stdio::ErrorKind::NotFound => {}
+                // Deleted meanwhile, or just being made.
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {}
                 Err(source) => return Err(DeadLetterError::Io { path, source }),
             }
         }

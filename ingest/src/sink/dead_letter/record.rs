@@ -127,8 +127,10 @@ pub struct DeadLetter {
     pub detail: String,
 }
 
+/// The first `bytes` of a text, or a little less where that would split a character.
 fn cut(text: &str, bytes: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
+    let ends = (0..=bytes.min(text.len())).rev();
+    ends.filter_map(|end| text.get(..end)).next().unwrap_or_default()
 }
 
 fn push_record(log_id: &LogIdBytes, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {

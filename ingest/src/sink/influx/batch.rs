@@ -164,10 +164,11 @@ impl Held {
             + memory_bytes(self.lines.len(), &self.units, &self.frames)
     }
 
-    /// A body of so many bytes was too large for the server: the next ones are half of it at most.
-    pub(super) fn too_large(&mut self, bytes: usize) {
-        /// A body that holds about ten points; below it the limit cannot be meant for us.
+    /// Bodies were too large for the server, and one of so many bytes was not: from now on they are
+    /// ended at half of that, as the frame that fills one goes in whole.
+    pub(super) fn shrink(&mut self, fits: usize) {
+        /// About ten points; below it the limit cannot be meant for us.
         const LEAST: usize = 4096;
-        self.limits.bytes = self.limits.bytes.min((bytes / 2).max(LEAST));
+        self.limits.bytes = self.limits.bytes.min((fits / 2).max(LEAST));
     }
 }

@@ -42,8 +42,8 @@ pub(super) struct Refusal {
 pub(super) struct Delivered {
     /// In the order of the batch; all others are stored.
     pub(super) refused: Vec<Refusal>,
-    /// Length of the smallest body that was too large.
-    pub(super) too_large: Option<usize>,
+    /// Where bodies were too large: the longest that was not.
+    pub(super) fits: Option<usize>,
 }
 
 impl Courier {
@@ -77,7 +77,8 @@ impl Courier {
         backoff: &mut Backoff,
     ) -> Result<Result<Delivered, String>, InfluxError> {
         let mut delivered = Delivered::default();
-        let mut taken = false;
+        let mut too_large = false;
+        let mut taken = 0;
         let whole = 0..batch.len();
         let mut todo = vec![whole];
         while let Some(range) = todo.pop() {
@@ -85,12 +86,11 @@ impl Courier {
             let bytes = lines.len();
             let words = match self.decided(lines, backoff).await? {
                 Decided::Stored => {
-                    taken = true;
+                    taken = taken.max(bytes);
                     continue;
                 }
                 Decided::TooLarge(words) => {
-                    let least = delivered.too_large.map_or(bytes, |least| least.min(bytes));
-                    delivered.too_large = Some(least);
+                    too_large = true;
                     words
                 }
                 Decided::BadPoints(words) => words,
@@ -101,11 +101,12 @@ impl Courier {
                 todo.push(range.start..middle);
                 continue;
             }
-            if !taken && delivered.refused.len() + 1 >= NOT_THE_READINGS {
+            if taken == 0 && delivered.refused.len() + 1 >= NOT_THE_READINGS {
                 return Ok(Err(words));
             }
             delivered.refused.push(Refusal { unit: range.start, words });
         }
+        delivered.fits = (too_large && taken > 0).then_some(taken);
         Ok(Ok(delivered))
     }
 

@@ -250,11 +250,12 @@ struct Point {
 }
 
 fn parse(line: &str) -> Point {
-    let parts = split(line, ' ');
-    let [series, fields, ns] = &parts[..] else { panic!("{} parts in {line:?}", parts.len()) };
-    let series = split(series, ',');
+    let (series, rest) = sections(line);
+    let parts = split(rest, ' ', true);
+    let [fields, ns] = &parts[..] else { panic!("{} parts in {line:?}", parts.len()) };
+    let series = split(series, ',', false);
     let tags = series[1..].iter().map(|tag| {
-        let [key, value] = &split(tag, '=')[..] else { panic!("a tag: {tag}") };
+        let [key, value] = &split(tag, '=', false)[..] else { panic!("a tag: {tag}") };
         (key.clone(), unescape(value))
     });
     Point {
@@ -266,12 +267,12 @@ fn parse(line: &str) -> Point {
 }
 
 fn parse_strict(line: &str) -> Vec<(String, Parsed)> {
-    parse_fields(&split(line, ' ')[1])
+    parse_fields(&split(sections(line).1, ' ', true)[0])
 }
 
 fn parse_fields(text: &str) -> Vec<(String, Parsed)> {
     let field = |field: &String| {
-        let [name, value] = &split(field, '=')[..] else { panic!("a field: {field}") };
+        let [name, value] = &split(field, '=', true)[..] else { panic!("a field: {field}") };
         let value = match value.as_str() {
             "true" => Parsed::Bool(true),
             "false" => Parsed::Bool(false),
@@ -285,11 +286,20 @@ fn parse_fields(text: &str) -> Vec<(String, Parsed)> {
         };
         (name.clone(), value)
     };
-    split(text, ',').iter().map(field).collect()
+    split(text, ',', true).iter().map(field).collect()
 }
 
-/// Splits at separators that are neither escaped nor quoted.
-fn split(text: &str, separator: char) -> Vec<String> {
+/// Measurement with tags, and the rest.
+fn sections(line: &str) -> (&str, &str) {
+    let series = split(line, ' ', false).remove(0);
+    line.split_at_checked(series.len())
+        .map(|(series, rest)| (series, rest.strip_prefix(' ').unwrap()))
+        .unwrap()
+}
+
+/// Splits at separators that are not escaped, nor quoted where quotes mean anything (in tags they do
+/// not).
+fn split(text: &str, separator: char, quotes: bool) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut escaped, mut quoted) = (false, false);
     for c in text.chars() {
@@ -297,7 +307,7 @@ fn split(text: &str, separator: char) -> Vec<String> {
             parts.push(String::new());
             continue;
         }
-        quoted ^= c == '"' && !escaped;
+        quoted ^= quotes && c == '"' && !escaped;
         escaped = c == '\\' && !escaped;
         parts.last_mut().unwrap().push(c);
     }

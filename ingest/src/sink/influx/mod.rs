@@ -14,6 +14,9 @@
 //! **Again after a restart:** batches beyond the cursor are sent again; they are the same points
 //! (MECHANISMS 22), so they count as stored and change nothing.
 //!
+//! **Stored** means acknowledged by the server. What it then does is its own promise: VictoriaMetrics
+//! acknowledges from memory, and forgets the last seconds when it is killed.
+//!
 //! **Never done:** a reading is not dropped because the server is slow, nor because of its age.
 
 pub mod line_protocol;
@@ -166,8 +169,8 @@ impl InfluxSink {
                 (batch, delivered) = landed(&mut flying) => {
                     flying = None;
                     let delivered = delivered?;
-                    if let Some(bytes) = delivered.too_large {
-                        held.too_large(bytes);
+                    if let Some(bytes) = delivered.fits {
+                        held.shrink(bytes);
                     }
                     self.settle(&batch, delivered).await?;
                     (flying_bytes, flying_readings) = (0, 0);
@@ -179,7 +182,8 @@ impl InfluxSink {
                         closing = Some(Instant::now() + self.config.flush_within);
                     }
                 },
-                () = sleep_until(held.due()) => held.finish(),
+                // While one is on its way the next may grow: it could not be sent yet.
+                () = sleep_until(held.due()), if flying.is_none() => held.finish(),
                 () = sleep_until(closing) => {
                     let readings = held.readings() + flying_readings;
                     tracing::warn!(readings, "influx sink: not written before the stop; they are after the next start");

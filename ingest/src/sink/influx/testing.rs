@@ -142,11 +142,11 @@ pub fn row(kind: Kind, n: u32) -> Row {
     let station = StationId::new(&format!("bs{:04}", n % 500));
     let mut common = Common::default();
     for (i, field) in kind.common_fields().iter().enumerate() {
-        with_value(field, n, |v| common.set(i, v).is_ok());
+        with_value(field, n, i, |v| common.set(i, v).is_ok());
     }
     let mut body = Body::empty(kind);
     for (i, field) in kind.fields().iter().enumerate() {
-        with_value(field, n, |v| body.set(i, v).is_ok());
+        with_value(field, n, i + 20, |v| body.set(i, v).is_ok());
     }
     if let Body::Water(water) = &mut body {
         water.history_first_end_s = Some(-7200);
@@ -174,14 +174,15 @@ pub fn row(kind: Kind, n: u32) -> Row {
             },
             common,
             body,
-            quality: if n % 5 == 0 { Quality::Suspicious } else { Quality::Accepted },
-            reason: (n % 5 == 0).then_some(QualityReason::OverRange),
+            quality: if n.is_multiple_of(5) { Quality::Suspicious } else { Quality::Accepted },
+            reason: n.is_multiple_of(5).then_some(QualityReason::OverRange),
         },
     }
 }
 
-fn with_value(field: &Field, n: u32, set: impl FnOnce(Value<'_>) -> bool) {
-    let n = i32::try_from(n % 1000).unwrap_or(0);
+/// Sets a value that differs from row to row and from field to field.
+fn with_value(field: &Field, n: u32, position: usize, set: impl FnOnce(Value<'_>) -> bool) {
+    let n = i32::try_from(n as usize % 1000 + position).unwrap_or(0);
     let fits = match field.ty {
         FieldType::Int => set(Value::Int(i64::from(n) + 1)),
         FieldType::Float => set(Value::Float(f64::from(n) / 4.0 + 0.1)),
