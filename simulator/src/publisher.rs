@@ -47,7 +47,8 @@ pub(crate) struct Pace {
 impl Pace {
     fn wall(&self, simulated_ms: i64) -> Instant {
         let passed = (simulated_ms - self.start_ms).max(0).unsigned_abs();
-        self.begun + Duration::from_micros(passed.saturating_mul(1000) / u64::from(self.speed.max(1)))
+        self.begun
+            + Duration::from_micros(passed.saturating_mul(1000) / u64::from(self.speed.max(1)))
     }
 
     fn simulated(&self, now: Instant) -> i64 {

@@ -65,8 +65,7 @@ impl Letter {
         let reason = text("reason").ok_or_else(|| missing("reason"))?.to_owned();
         if json.get("reading").is_none_or(Json::is_null) {
             let digest = text("payload_digest").ok_or_else(|| missing("payload_digest"))?;
-            let digest =
-                u128::from_str_radix(digest, 16).map_err(|_| missing("payload_digest"))?;
+            let digest = u128::from_str_radix(digest, 16).map_err(|_| missing("payload_digest"))?;
             return Ok(Self { reason, publish: Some(digest), reading: None });
         }
         // A letter about one reading holds that reading's bytes.

@@ -103,8 +103,7 @@ impl Truth {
         let number = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
         let mut entries = Vec::with_capacity(record.readings.len());
         for (meant, expected) in std::mem::take(&mut record.readings) {
-            let key =
-                key(meant.imei, meant.boot_epoch, meant.seq, &record.station, record.session);
+            let key = key(meant.imei, meant.boot_epoch, meant.seq, &record.station, record.session);
             let next = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
             let at = *self.by_key.entry(key).or_insert(next);
             if let Some(before) = self.entries.get(at as usize) {

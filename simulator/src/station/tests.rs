@@ -98,7 +98,8 @@ fn nothing_an_honest_device_says_lies_outside_its_plausible_range() {
         for _ in 0..100 {
             for reading in received(&station.next_batch()) {
                 for (field, value) in reading.values() {
-                    let (Some(range), Some(v)) = (field.plausible.or(field.hard), value.as_number())
+                    let (Some(range), Some(v)) =
+                        (field.plausible.or(field.hard), value.as_number())
                     else {
                         continue;
                     };
