@@ -6,7 +6,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use loushan_schemas::topic::Channel;
@@ -74,7 +73,7 @@ fn serve(
     version: MqttVersion,
     limit: usize,
     acknowledge: impl Fn(usize) -> bool,
-    seen: &Sender<(Publish, bool)>,
+    seen: &mut Vec<(Publish, bool)>,
 ) -> bool {
     let (first, connect) = read_packet(stream).unwrap();
     assert_eq!(first >> 4, 1);
@@ -91,7 +90,7 @@ fn serve(
             3 => {
                 let (pkid, publish) = parse_publish(version, first, &body);
                 let good = acknowledge(count);
-                seen.send((publish, good)).unwrap();
+                seen.push((publish, good));
                 if good {
                     let [high, low] = pkid.to_be_bytes();
                     stream.write_all(&[0x40, 2, high, low]).unwrap();
@@ -117,16 +116,15 @@ fn run(version: MqttVersion, ledger: &Path) -> (Summary, Vec<Vec<(Publish, bool)
         let mut connections = Vec::new();
         for number in 0.. {
             let (mut stream, _) = listener.accept().unwrap();
-            let (send, receive): (Sender<_>, Receiver<_>) = channel();
+            let mut seen = Vec::new();
             // The birth and six batches, of which two are acknowledged; then the birth only; then
             // everything.
             let ended = match number {
-                0 => serve(&mut stream, version, 7, |n| n < 3, &send),
-                1 => serve(&mut stream, version, 3, |n| n == 0, &send),
-                _ => serve(&mut stream, version, usize::MAX, |_| true, &send),
+                0 => serve(&mut stream, version, 7, |n| n < 3, &mut seen),
+                1 => serve(&mut stream, version, 3, |n| n == 0, &mut seen),
+                _ => serve(&mut stream, version, usize::MAX, |_| true, &mut seen),
             };
-            drop(send);
-            connections.push(receive.iter().collect());
+            connections.push(seen);
             if ended {
                 break;
             }
@@ -237,4 +235,33 @@ fn unacknowledged_batches_come_again_byte_for_byte_after_every_lost_connection()
 #[test]
 fn and_so_they_do_over_mqtt_5() {
     check(MqttVersion::V5);
+}
+
+#[test]
+fn a_station_that_is_not_answered_makes_no_more_than_its_window() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let (mut stream, _) = listener.accept().unwrap();
+        // Only the birth is answered.
+        serve(&mut stream, MqttVersion::V311, usize::MAX, |n| n == 0, &mut seen);
+        seen
+    });
+    let options = FleetOptions {
+        stations: 1,
+        rate: Some(500),
+        batch_readings: 1,
+        window: 7,
+        // By its end hundreds of readings were due.
+        duration: Some(Duration::from_secs(3)),
+        drain: Duration::ZERO,
+        ramp: Duration::ZERO,
+        ..FleetOptions::new(format!("mqtt://127.0.0.1:{port}"))
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let run = Fleet::run(options, CancellationToken::new(), Arc::default());
+    let summary = runtime.block_on(run).unwrap();
+    assert_eq!((summary.figures.batches_sent, summary.figures.unacknowledged()), (7, 7));
+    assert_eq!(server.join().unwrap().len(), 8, "the birth and the window");
 }
