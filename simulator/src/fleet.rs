@@ -88,10 +88,8 @@ fn station_record(seed: u64, number: u32) -> Result<StationRecord, NameError> {
         .copied()
         .unwrap_or(("zunyi", "Zunyi", LATITUDE, LONGITUDE, 50));
     // Projects change slower than regions, so that each is at work in every region.
-    let (project, area) = PROJECTS
-        .get(pick / REGIONS.len() % PROJECTS.len())
-        .copied()
-        .unwrap_or(("pilot", "city"));
+    let (project, area) =
+        PROJECTS.get(pick / REGIONS.len() % PROJECTS.len()).copied().unwrap_or(("pilot", "city"));
     let degrees = |middle: f64, rng: &mut Rng| {
         // Ten-thousandths, a map's precision, and the same text on every machine.
         libm::round(middle * 1e4 + (rng.between(-spread, spread) * 10 + rng.between(0, 9)) as f64)

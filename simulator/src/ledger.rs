@@ -108,12 +108,8 @@ impl Ledger {
     /// When the file cannot be used, or holds a run whose keys this one would use again.
     pub(crate) fn open(path: &Path, run: RunRecord) -> Result<Self, LedgerError> {
         let io = |source| LedgerError::Io { path: path.to_owned(), source };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)
-            .map_err(io)?;
+        let mut file =
+            OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io)?;
         let mut next_id = 0;
         let mut whole = 0;
         if file.metadata().map_err(io)?.len() > 0 {

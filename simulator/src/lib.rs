@@ -27,7 +27,7 @@ mod seed;
 mod station;
 mod target;
 
-//pub use audit::{AuditError, AuditReport, audit};
+pub use audit::{AuditError, AuditReport, audit};
 pub use options::FleetOptions;
 pub use report::{FleetStats, Snapshot, Summary};
 pub use run::{Fleet, FleetError};

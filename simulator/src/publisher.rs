@@ -7,25 +7,24 @@
 //! QoS 1 means and what the service must see through. What is held is bounded by the window: when it
 //! is full the station makes no more batches until one is acknowledged.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use loushan_schemas::topic::{Channel, Topic};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::clock::unix_ms;
 use crate::ledger::{BatchRecord, Ledger, LedgerError};
 use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
 use crate::report::FleetStats;
 use crate::seed::{Rng, Use};
 use crate::station::{Batch, Station};
+
+mod window;
+
+use window::{Held, Window};
 
 /// First and longest wait before the next connect; each failure doubles it. Jitter of half of it
 /// keeps five hundred stations from coming back in step.
@@ -47,7 +46,8 @@ pub(crate) struct Pace {
 impl Pace {
     fn wall(&self, simulated_ms: i64) -> Instant {
         let passed = (simulated_ms - self.start_ms).max(0).unsigned_abs();
-        self.begun + Duration::from_micros(passed.saturating_mul(1000) / u64::from(self.speed.max(1)))
+        self.begun
+            + Duration::from_micros(passed.saturating_mul(1000) / u64::from(self.speed.max(1)))
     }
 
     fn simulated(&self, now: Instant) -> i64 {
@@ -55,28 +55,6 @@ impl Pace {
         let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         self.start_ms.saturating_add(passed.saturating_mul(self.speed.into()))
     }
-}
-
-/// A publish that is not acknowledged.
-#[derive(Debug)]
-struct Held {
-    channel: Channel,
-    payload: Bytes,
-    readings: u64,
-    /// In the ledger; `None` without one, and for a `state` message.
-    id: Option<u64>,
-    /// Since when, on this connection.
-    handed_over: Option<Instant>,
-    pkid: Option<u16>,
-    sent_before: bool,
-}
-
-/// What the two halves of a session share.
-#[derive(Debug, Default)]
-struct Window {
-    held: Mutex<VecDeque<Held>>,
-    /// Something was acknowledged.
-    room: Notify,
 }
 
 /// How a session ended.
@@ -324,79 +302,6 @@ impl Publisher {
 async fn connected(driver: &mut LinkDriver) -> Result<(), LinkError> {
     while driver.poll().await? != LinkEvent::Connected {}
     Ok(())
-}
-
-impl Held {
-    const fn state(payload: Bytes) -> Self {
-        Self {
-            channel: Channel::State,
-            payload,
-            readings: 0,
-            id: None,
-            handed_over: None,
-            pkid: None,
-            sent_before: false,
-        }
-    }
-}
-
-impl Window {
-    fn on(
-        &self,
-        event: LinkEvent,
-        stats: &FleetStats,
-        ledger: Option<&Ledger>,
-    ) -> Result<(), LedgerError> {
-        let mut held = self.held.lock();
-        match event {
-            LinkEvent::Sent(pkid) => {
-                // The session takes publishes in the order they were handed over.
-                if let Some(publish) = held.iter_mut().find(|publish| publish.pkid.is_none()) {
-                    publish.pkid = Some(pkid);
-                }
-            }
-            LinkEvent::Acknowledged { pkid, refused } => {
-                let position = held.iter().position(|publish| publish.pkid == Some(pkid));
-                let Some(publish) = position.and_then(|at| held.remove(at)) else { return Ok(()) };
-                drop(held);
-                if publish.channel != Channel::State {
-                    if let Some(since) = publish.handed_over {
-                        stats.latency(since.elapsed());
-                    }
-                    if refused {
-                        FleetStats::add(&stats.refused, 1);
-                    } else {
-                        FleetStats::add(&stats.batches_acked, 1);
-                        FleetStats::add(&stats.readings_acked, publish.readings);
-                    }
-                    if let (Some(ledger), Some(id)) = (ledger, publish.id) {
-                        ledger.acknowledged(id, unix_ms(), refused)?;
-                    }
-                }
-                self.room.notify_waiters();
-            }
-            LinkEvent::Connected | LinkEvent::Disconnected | LinkEvent::Other => {}
-        }
-        Ok(())
-    }
-
-    async fn until(&self, enough: impl Fn(usize) -> bool) {
-        loop {
-            let changed = self.room.notified();
-            if enough(self.held.lock().len()) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    async fn room_for(&self, window: usize) {
-        self.until(|held| held < window).await;
-    }
-
-    async fn empty(&self) {
-        self.until(|held| held == 0).await;
-    }
 }
 
 /// A station's topics, formatted once.

@@ -77,8 +77,7 @@ impl FleetStats {
     pub fn snapshot(&self) -> Snapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Acknowledged before sent, so that never more is acknowledged than was sent.
-        let (readings_acked, batches_acked) =
-            (get(&self.readings_acked), get(&self.batches_acked));
+        let (readings_acked, batches_acked) = (get(&self.readings_acked), get(&self.batches_acked));
         let quantile = |q: f64| {
             self.latency_us
                 .lock()

@@ -7,78 +7,33 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use loushan_schemas::ids::{Imei, Region, StationId};
+use loushan_schemas::ids::{Region, StationId};
 use loushan_schemas::limits::SCHEMA_MAJOR;
-use loushan_schemas::model::Model;
 use loushan_schemas::pb;
 use loushan_schemas::quality::Quality;
-use loushan_schemas::reading::{Body, Common, Reading, StationStatus};
+use loushan_schemas::reading::{Body, Common, Reading};
 use loushan_schemas::station::{StationState, state_to_wire, status_to_wire};
 use loushan_schemas::time::DeviceTime;
 use loushan_schemas::topic::Channel;
 use prost::Message as _;
 
-use crate::city::{MINUTE, SECOND, by_hour, outdoor_dc};
+use crate::city::{MINUTE, SECOND};
 use crate::device::{Device, DevicePlan, Rhythm, Trigger, unreceived};
 use crate::fault::FaultRates;
 use crate::seed::{Rng, Use, mix};
 
+mod batch;
+mod figures;
+
+pub use batch::Meant;
+use batch::encode;
+pub(crate) use batch::{Batch, Cut};
+
 /// How often a station reports its own figures.
 const STATUS_PERIOD: i64 = MINUTE;
-
-/// When batches are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
-    /// Readings after which a batch is full, 1 to 1000.
-    pub(crate) readings: usize,
-    /// Simulated milliseconds its first reading waits at most.
-    pub(crate) linger_ms: i64,
-}
-
-/// What one reading of a batch should be stored as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meant {
-    /// The device; 0 for the station's own figures.
-    pub imei: u64,
-    /// The device's reboots.
-    pub boot_epoch: u32,
-    /// The device's counter.
-    pub seq: u64,
-    /// Number of the kind.
-    pub kind: u8,
-    /// [`Reading::digest`] of the reading before it was encoded.
-    pub digest: u64,
-}
-
-impl Meant {
-    fn of(reading: &Reading) -> Self {
-        Self {
-            imei: reading.imei.map_or(0, Imei::get),
-            boot_epoch: reading.boot_epoch,
-            seq: reading.seq,
-            kind: reading.kind().number(),
-            digest: reading.digest(),
-        }
-    }
-}
-
-/// One publish of a station.
-#[derive(Debug, Clone)]
-pub(crate) struct Batch {
-    /// When it was cut, or is sent again: simulated.
-    pub(crate) due: i64,
-    pub(crate) channel: Channel,
-    pub(crate) seq: u64,
-    pub(crate) payload: Bytes,
-    pub(crate) meant: Arc<[Meant]>,
-    /// The same bytes were published before.
-    pub(crate) again: bool,
-    /// Its id in the ledger once it has one; shared by all that repeat it.
-    pub(crate) ledger_id: Arc<OnceLock<u64>>,
-}
 
 /// What a station is, before it runs.
 #[derive(Debug, Clone)]
@@ -357,48 +312,6 @@ impl Station {
         }
     }
 
-    #[allow(clippy::cast_precision_loss)] // tenths
-    fn figures(&mut self, now: i64) -> StationStatus {
-        /// Load of the cell by hour, percent.
-        const LOAD: [i64; 24] = [
-            22, 14, 10, 9, 9, 12, 24, 42, 56, 60, 58, 57, //
-            55, 54, 55, 57, 60, 66, 70, 68, 62, 52, 40, 30,
-        ];
-        let count = self.devices.len() as i64;
-        let share = |level: u8| {
-            let at = self.devices.iter().filter(|d| d.ce_level() == level).count() as i64;
-            at * 100 / count.max(1)
-        };
-        let (ce1, ce2) = (share(1), share(2));
-        let rng = &mut self.rng;
-        let load = by_hour(&LOAD, now) + rng.between(-4, 4);
-        self.attempts += rng.between(0, count / 8 + 1);
-        self.collisions += i64::from(rng.chance(60_000));
-        StationStatus {
-            attached_ues: Some(count),
-            rrc_connected: Some(rng.between(0, count / 10 + 1)),
-            rrc_setup_success_permille: Some(rng.between(978, 1000)),
-            ul_subcarrier_use_pct: Some(load),
-            dl_subcarrier_use_pct: Some(load / 2),
-            nprach_attempts: Some(self.attempts),
-            nprach_collisions: Some(self.collisions),
-            ce0_share_pct: Some(100 - ce1 - ce2),
-            ce1_share_pct: Some(ce1),
-            ce2_share_pct: Some(ce2),
-            ul_interference_dbm: Some(rng.between(-122, -108)),
-            backhaul_rtt_ms: Some(rng.between(8, 35)),
-            backhaul_loss_permille: Some(i64::from(rng.chance(50_000))),
-            cabinet_temp_c: Some((outdoor_dc(now) + 80 + rng.noise(6.0)) as f64 / 10.0),
-            supply_v: Some((535 + rng.between(-6, 6)) as f64 / 10.0),
-            backup_battery_pct: Some(100),
-            mains_ok: Some(true),
-            door_open: Some(false),
-            cpu_pct: Some(load / 2 + 8),
-            queue_depth: Some(self.telemetry.readings.len() as i64),
-            dropped: Some(0),
-        }
-    }
-
     /// The station's `state` message.
     pub(crate) fn state(session: u32, online: bool, now: i64) -> Bytes {
         let state = StationState {
@@ -408,22 +321,6 @@ impl Station {
             firmware: concat!("loushan-simulator ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         state_to_wire(&state).encode_to_vec().into()
-    }
-}
-
-/// A reading as its device and station put it on the wire, against a base time.
-fn encode(reading: &Reading, base_ms: i64) -> pb::Reading {
-    let model = reading.common.model_id.and_then(|id| u32::try_from(id).ok()).map(Model::of);
-    let model = model.unwrap_or(&Model::CANONICAL);
-    let delta = |time: Option<DeviceTime>| time.map_or(0, |t| t.ms() - base_ms);
-    pb::Reading {
-        imei: reading.imei.map_or(0, Imei::get),
-        // Devices count in 32 bits.
-        seq: u32::try_from(reading.seq).unwrap_or(u32::MAX),
-        measured_delta_ms: delta(reading.times.measured),
-        heard_delta_ms: delta(reading.times.heard),
-        boot_epoch: reading.boot_epoch,
-        ..model.to_wire(&reading.common, &reading.body)
     }
 }
 

@@ -51,9 +51,8 @@ impl Target {
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(TargetError::Path(url.path().chars().take(40).collect()));
         }
-        let credentials = (!url.username().is_empty()).then(|| {
-            (url.username().to_owned(), url.password().unwrap_or_default().to_owned())
-        });
+        let credentials = (!url.username().is_empty())
+            .then(|| (url.username().to_owned(), url.password().unwrap_or_default().to_owned()));
         Ok(Self { host, port: url.port().unwrap_or(PORT), credentials })
     }
 }

@@ -103,8 +103,7 @@ impl Lift {
                     self.enter(Phase::Open, at + rng.between(4, 11) * SECOND);
                 }
                 Phase::Open => {
-                    self.load_pct =
-                        if self.bound_for.is_some() { rng.between(5, 70) } else { 0 };
+                    self.load_pct = if self.bound_for.is_some() { rng.between(5, 70) } else { 0 };
                     self.enter(Phase::Closing, at + DOOR_MOVES);
                 }
                 Phase::Closing => match self.bound_for.take() {

@@ -6,7 +6,7 @@
 
 use loushan_schemas::reading::{Body, Water};
 
-use super::{Model, NEVER, Trigger};
+use super::{Model, Trigger};
 use crate::city::{DAY, HOUR, SECOND, local_hour, outdoor_dc};
 use crate::seed::{Rng, Use};
 
@@ -90,7 +90,7 @@ impl Model for Meter {
         self.advance(now);
         if self.leak_l_h > 0 {
             self.leak_l_h = 0;
-            self.leak_changes = now.saturating_add(rng.wait_ms(BETWEEN_LEAKS)).min(NEVER);
+            self.leak_changes = now.saturating_add(rng.wait_ms(BETWEEN_LEAKS));
             return Some(Trigger::Event);
         }
         self.leak_l_h = rng.between(3, 20);

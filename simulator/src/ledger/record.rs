@@ -154,11 +154,9 @@ impl Record {
                     readings,
                 })
             }
-            ACKNOWLEDGED => Self::Acknowledged {
-                id: rest.u64()?,
-                at_ms: rest.i64()?,
-                refused: rest.u8()? != 0,
-            },
+            ACKNOWLEDGED => {
+                Self::Acknowledged { id: rest.u64()?, at_ms: rest.i64()?, refused: rest.u8()? != 0 }
+            }
             SENT_AGAIN => Self::SentAgain { id: rest.u64()? },
             _ => return None,
         };

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use loushan_schemas::ids::Imei;
+use loushan_schemas::model::Model;
 use loushan_schemas::reading::{TimeSource, Times};
 use loushan_schemas::time::ReceiveTime;
 use xxhash_rust::xxh3::Xxh3;
@@ -98,7 +100,8 @@ fn nothing_an_honest_device_says_lies_outside_its_plausible_range() {
         for _ in 0..100 {
             for reading in received(&station.next_batch()) {
                 for (field, value) in reading.values() {
-                    let (Some(range), Some(v)) = (field.plausible.or(field.hard), value.as_number())
+                    let (Some(range), Some(v)) =
+                        (field.plausible.or(field.hard), value.as_number())
                     else {
                         continue;
                     };
