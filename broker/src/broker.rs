@@ -16,9 +16,12 @@ use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::connection;
 use crate::handler::PublishHandler;
-use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::registry::{Attached, Ended, Registry};
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::{QueueLimits, Session};
+use crate::subscriptions::Subscriptions;
 use crate::will::{self, PendingWill};
 
 /// How often sessions and wills are looked at for being due.
@@ -39,6 +42,9 @@ pub(crate) struct Shared {
     /// Bytes of publishes that are taken and not durable.
     pub(crate) in_flight: Budget,
     pub(crate) metrics: Metrics,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: Retained,
+    pub(crate) router: Router,
     /// Connections are to stop reading, drain and close.
     pub(crate) stop: CancellationToken,
     /// What did not drain in time is to be left.
@@ -55,6 +61,15 @@ pub struct ShutdownReport {
     pub unanswered_publishes: usize,
     /// Connections that did not close in time and were cut.
     pub cut_connections: usize,
+}
+
+/// How the broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// False while live messages of QoS 0 reach no subscriber. Ingestion is not concerned.
+    pub router_running: bool,
+    /// How often the router failed and was started again.
+    pub router_restarts: u64,
 }
 
 /// An MQTT broker; see the crate's documentation.
@@ -76,10 +91,18 @@ impl Broker {
         handler: Arc<dyn PublishHandler>,
         authority: Arc<dyn Authority>,
     ) -> Self {
+        let metrics = Metrics::new();
+        let limits = QueueLimits {
+            session: config.subscriber_queue_bytes,
+            total: Budget::new(config.total_queue_bytes),
+        };
         let shared = Shared {
-            registry: Registry::new(config.max_sessions),
+            registry: Registry::new(config.max_sessions, Arc::new(limits)),
+            subscriptions: Subscriptions::default(),
+            retained: Retained::new(config.retained_bytes),
+            router: Router::new(&config, metrics.clone()),
             in_flight: Budget::new(config.total_in_flight_bytes),
-            metrics: Metrics::new(),
+            metrics,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -115,6 +138,13 @@ impl Broker {
         }
         drop(listener);
         self.shut_down().await
+    }
+
+    /// How the broker is, for readiness.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let (router_running, router_restarts) = self.shared.router.health();
+        Health { router_running, router_restarts }
     }
 
     fn accepted(&self, permits: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
@@ -160,21 +190,32 @@ impl Shared {
         format!("auto-{number:x}-{nanos:x}").into()
     }
 
-    /// Gives a message to its subscribers.
-    pub(crate) fn deliver(&self, _message: Message) {}
-
     /// A connection got its session.
     pub(crate) fn began(self: &Arc<Self>, attached: &mut Attached) {
+        if let Some(replaced) = attached.replaced.take() {
+            self.end_session(&replaced);
+        }
         if let Some(will) = attached.will_due.take() {
             self.publish_will(will);
         }
-        attached.replaced = None;
+        let session = &attached.session;
+        session.connect();
+        let filters: Vec<_> = session.lock().subscriptions.keys().cloned().collect();
+        for filter in filters {
+            self.router.subscribe(session, &filter);
+        }
+    }
+
+    /// A connection is about to let its session go.
+    pub(crate) fn finished(&self, session: &Arc<Session>) {
+        session.disconnect();
+        self.router.close(session);
     }
 
     /// Sessions ended: what they leave is seen to.
     pub(crate) fn detached(self: &Arc<Self>, ended: Vec<Ended>) {
         for Ended { session, will } in ended {
-            tracing::trace!(client = %session.client_id, "session ended");
+            self.end_session(&session);
             if let Some(will) = will {
                 self.publish_will(will);
             }
@@ -191,6 +232,7 @@ impl Shared {
 
     fn sweep(self: &Arc<Self>) {
         let (ended, wills) = self.registry.sweep(Instant::now());
+        self.retained.sweep(Instant::now());
         self.detached(ended);
         for will in wills {
             self.publish_will(will);

@@ -8,6 +8,7 @@
 
 mod end;
 mod publish;
+mod subscriber;
 
 pub(crate) use end::End;
 
@@ -93,6 +94,11 @@ impl Link {
         &self.acks
     }
 
+    /// Its `wake` says that [`Link::send_messages`] has work.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
     /// The session expiry that DISCONNECT set anew.
     pub(crate) fn expiry_changed(&self) -> Option<u32> {
         self.expiry_changed
@@ -160,7 +166,22 @@ impl Link {
                 }
                 Err(End::Client { will: disconnect.reason == Reason::DISCONNECT_WITH_WILL })
             }
-            _ => Ok(()),
+            Packet::Subscribe(subscribe) => {
+                self.subscribe(subscribe, out);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.unsubscribe(&unsubscribe, out);
+                Ok(())
+            }
+            Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                self.session.acknowledged(ack.id);
+                Ok(())
+            }
+            Packet::PubRec(ack) => {
+                self.client_received(ack, out);
+                Ok(())
+            }
         }
     }
 
