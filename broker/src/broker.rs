@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     /// Bytes of publishes that are taken and not durable.
     pub(crate) in_flight: Budget,
+    /// And how many they are.
+    pub(crate) in_flight_publishes: AtomicUsize,
     pub(crate) metrics: Metrics,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
@@ -74,7 +76,7 @@ pub struct Health {
 
 /// An MQTT broker; see the crate's documentation.
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Broker {
@@ -102,6 +104,7 @@ impl Broker {
             retained: Retained::new(config.retained_bytes),
             router: Router::new(&config, metrics.clone()),
             in_flight: Budget::new(config.total_in_flight_bytes),
+            in_flight_publishes: AtomicUsize::new(0),
             metrics,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
@@ -159,6 +162,7 @@ impl Broker {
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
             connection::serve(shared, stream, peer).await;
+            // Not before its tickets were answered: what is followed without a socket is bounded, too.
             drop(permit);
         });
     }
@@ -232,6 +236,10 @@ impl Shared {
 
     fn sweep(self: &Arc<Self>) {
         let (ended, wills) = self.registry.sweep(Instant::now());
+        // Once a second and not with every publish, which would be the most shared words there are.
+        self.metrics.in_flight_bytes.set(self.in_flight.used() as f64);
+        let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
+        self.metrics.in_flight_publishes.set(publishes as f64);
         self.retained.sweep(Instant::now());
         self.detached(ended);
         for will in wills {

@@ -5,6 +5,8 @@
 //! (MECHANISMS 11); what was read is still served.
 
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
