@@ -16,9 +16,12 @@ use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::connection;
 use crate::handler::PublishHandler;
-use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::registry::{Attached, Ended, Registry};
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::{QueueLimits, Session};
+use crate::subscriptions::Subscriptions;
 use crate::will::{self, PendingWill};
 
 /// How often sessions and wills are looked at for being due.
@@ -38,7 +41,12 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     /// Bytes of publishes that are taken and not durable.
     pub(crate) in_flight: Budget,
+    /// And how many they are.
+    pub(crate) in_flight_publishes: AtomicUsize,
     pub(crate) metrics: Metrics,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: Retained,
+    pub(crate) router: Router,
     /// Connections are to stop reading, drain and close.
     pub(crate) stop: CancellationToken,
     /// What did not drain in time is to be left.
@@ -57,9 +65,18 @@ pub struct ShutdownReport {
     pub cut_connections: usize,
 }
 
+/// How the broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// False while live messages of QoS 0 reach no subscriber. Ingestion is not concerned.
+    pub router_running: bool,
+    /// How often the router failed and was started again.
+    pub router_restarts: u64,
+}
+
 /// An MQTT broker; see the crate's documentation.
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Broker {
@@ -76,10 +93,19 @@ impl Broker {
         handler: Arc<dyn PublishHandler>,
         authority: Arc<dyn Authority>,
     ) -> Self {
+        let metrics = Metrics::new();
+        let limits = QueueLimits {
+            session: config.subscriber_queue_bytes,
+            total: Budget::new(config.total_queue_bytes),
+        };
         let shared = Shared {
-            registry: Registry::new(config.max_sessions),
+            registry: Registry::new(config.max_sessions, Arc::new(limits)),
+            subscriptions: Subscriptions::default(),
+            retained: Retained::new(config.retained_bytes),
+            router: Router::new(&config, metrics.clone()),
             in_flight: Budget::new(config.total_in_flight_bytes),
-            metrics: Metrics::new(),
+            in_flight_publishes: AtomicUsize::new(0),
+            metrics,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -117,6 +143,13 @@ impl Broker {
         self.shut_down().await
     }
 
+    /// How the broker is, for readiness.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let (router_running, router_restarts) = self.shared.router.health();
+        Health { router_running, router_restarts }
+    }
+
     fn accepted(&self, permits: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             self.shared.metrics.connect("full");
@@ -129,6 +162,7 @@ impl Broker {
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
             connection::serve(shared, stream, peer).await;
+            // Not before its tickets were answered: what is followed without a socket is bounded, too.
             drop(permit);
         });
     }
@@ -160,21 +194,32 @@ impl Shared {
         format!("auto-{number:x}-{nanos:x}").into()
     }
 
-    /// Gives a message to its subscribers.
-    pub(crate) fn deliver(&self, _message: Message) {}
-
     /// A connection got its session.
     pub(crate) fn began(self: &Arc<Self>, attached: &mut Attached) {
+        if let Some(replaced) = attached.replaced.take() {
+            self.end_session(&replaced);
+        }
         if let Some(will) = attached.will_due.take() {
             self.publish_will(will);
         }
-        attached.replaced = None;
+        let session = &attached.session;
+        session.connect();
+        let filters: Vec<_> = session.lock().subscriptions.keys().cloned().collect();
+        for filter in filters {
+            self.router.subscribe(session, &filter);
+        }
+    }
+
+    /// A connection is about to let its session go.
+    pub(crate) fn finished(&self, session: &Arc<Session>) {
+        session.disconnect();
+        self.router.close(session);
     }
 
     /// Sessions ended: what they leave is seen to.
     pub(crate) fn detached(self: &Arc<Self>, ended: Vec<Ended>) {
         for Ended { session, will } in ended {
-            tracing::trace!(client = %session.client_id, "session ended");
+            self.end_session(&session);
             if let Some(will) = will {
                 self.publish_will(will);
             }
@@ -191,6 +236,11 @@ impl Shared {
 
     fn sweep(self: &Arc<Self>) {
         let (ended, wills) = self.registry.sweep(Instant::now());
+        // Once a second and not with every publish, which would be the most shared words there are.
+        self.metrics.in_flight_bytes.set(self.in_flight.used() as f64);
+        let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
+        self.metrics.in_flight_publishes.set(publishes as f64);
+        self.retained.sweep(Instant::now());
         self.detached(ended);
         for will in wills {
             self.publish_will(will);

@@ -49,8 +49,10 @@ pub struct BrokerConfig {
     /// Messages on their way to the router, in bytes. Beyond it live telemetry is not shown to
     /// subscribers; it is stored all the same.
     pub live_feed_bytes: usize,
-    /// Distinct filters and topics after which the router, which forgets none, is started afresh.
-    pub router_max_names: usize,
+    /// Memory of the router that carries live messages of QoS 0, shared among its filters.
+    pub router_bytes: usize,
+    /// Distinct topics with subscribers after which the router, which forgets none, is replaced.
+    pub router_max_topics: usize,
 }
 
 impl Default for BrokerConfig {
@@ -71,7 +73,8 @@ impl Default for BrokerConfig {
             max_session_expiry: Duration::from_secs(24 * 3600),
             retained_bytes: 64 * MIB,
             live_feed_bytes: 16 * MIB,
-            router_max_names: 100_000,
+            router_bytes: 128 * MIB,
+            router_max_topics: 100_000,
         }
     }
 }

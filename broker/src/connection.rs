@@ -5,6 +5,8 @@
 //! (MECHANISMS 11); what was read is still served.
 
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +31,9 @@ const READ_LARGE: usize = 64 * 1024;
 
 /// Bytes waiting to be written, beyond which nothing is read that might add to them.
 const WRITE_HIGH: usize = 256 * 1024;
+
+/// Bytes waiting to be written, up to which messages for the client are added: enough for one write.
+const WRITE_LOW: usize = 64 * 1024;
 
 /// How long the last words to a client may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -102,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.take_packets()?;
         self.link.acknowledge(&mut self.out)?;
         self.link.retry();
+        self.link.send_messages(&mut self.out, WRITE_LOW)?;
         if self.drain_until.is_some() && self.link.pending() == 0 && self.out.is_empty() {
             return Err(End::Shutdown);
         }
@@ -121,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
         let acks = Arc::clone(self.link.acks());
+        let session = Arc::clone(self.link.session());
         if self.input.capacity() - self.input.len() < READ_SMALL {
             let filled = self.input.len() >= READ_SMALL;
             self.input.reserve(if filled { READ_LARGE } else { READ_SMALL });
@@ -135,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.stalled_since = None;
             }
             () = acks.wake.notified() => {}
+            () = session.wake.notified() => {}
             () = self.link.unpaused(), if paused => {}
             read = self.read.read_buf(&mut self.input), if reading => {
                 if read? == 0 {

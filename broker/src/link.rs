@@ -8,11 +8,13 @@
 
 mod end;
 mod publish;
+mod subscriber;
 
 pub(crate) use end::End;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -93,6 +95,11 @@ impl Link {
         &self.acks
     }
 
+    /// Its `wake` says that [`Link::send_messages`] has work.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
     /// The session expiry that DISCONNECT set anew.
     pub(crate) fn expiry_changed(&self) -> Option<u32> {
         self.expiry_changed
@@ -111,11 +118,11 @@ impl Link {
     /// Whether the bounds of this connection alone are reached; its own acknowledgements end that.
     fn is_full(&self) -> bool {
         let config = &self.shared.config;
+        // One more of a v5 client, so that what passes its receive maximum is seen and refused.
+        let beyond = usize::from(self.client.version == Version::V5);
+        let bound = usize::from(config.max_in_flight) + beyond;
         self.bytes >= config.max_in_flight_bytes
-            // A v5 client holds itself to the receive maximum, and must be read for its PUBRELs.
-            || self.lanes.iter().map(VecDeque::len).sum::<usize>() > usize::from(config.max_in_flight)
-            || self.client.version == Version::V311
-                && self.lanes.iter().map(VecDeque::len).sum::<usize>() == usize::from(config.max_in_flight)
+            || self.lanes.iter().map(VecDeque::len).sum::<usize>() >= bound
     }
 
     /// Resolves when it is worth looking at a paused link again; never while only its own
@@ -160,7 +167,22 @@ impl Link {
                 }
                 Err(End::Client { will: disconnect.reason == Reason::DISCONNECT_WITH_WILL })
             }
-            _ => Ok(()),
+            Packet::Subscribe(subscribe) => {
+                self.subscribe(subscribe, out);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.unsubscribe(&unsubscribe, out);
+                Ok(())
+            }
+            Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                self.session.acknowledged(ack.id);
+                Ok(())
+            }
+            Packet::PubRec(ack) => {
+                self.client_received(ack, out);
+                Ok(())
+            }
         }
     }
 
@@ -170,11 +192,13 @@ impl Link {
     /// [`End::TicketFailed`].
     pub(crate) fn acknowledge(&mut self, out: &mut BytesMut) -> Result<(), End> {
         let mut result = Ok(());
+        let mut now = None;
         for lane in LANES {
             let mut outcomes = std::mem::take(&mut self.outcomes);
             self.acks.take(lane, &mut outcomes);
             for outcome in outcomes.drain(..) {
-                if self.outcome(index(lane), outcome, out).is_err() {
+                let now = *now.get_or_insert_with(Instant::now);
+                if self.outcome(index(lane), outcome, now, out).is_err() {
                     result = Err(End::TicketFailed);
                 }
             }
@@ -183,7 +207,7 @@ impl Link {
         result
     }
 
-    fn outcome(&mut self, lane: usize, outcome: AckOutcome, out: &mut BytesMut) -> Result<(), End> {
+    fn outcome(&mut self, lane: usize, outcome: AckOutcome, now: Instant, out: &mut BytesMut) -> Result<(), End> {
         // Slots and pending publishes are pushed together: there is one for each outcome.
         let Some(pending) = self.lanes.get_mut(lane).and_then(VecDeque::pop_front) else {
             return Ok(());
@@ -201,7 +225,8 @@ impl Link {
         };
         if pending.qos != QoS::AtMostOnce && !self.failed[lane] {
             self.send_ack(pending.id, pending.qos, acknowledgement, out);
-            self.shared.metrics.ack_latency.record(pending.received.elapsed().as_secs_f64());
+            let latency = now.saturating_duration_since(pending.received);
+            self.shared.metrics.ack_latency.record(latency.as_secs_f64());
         }
         if let Some(message) = pending.message {
             self.shared.deliver(message);
@@ -212,8 +237,7 @@ impl Link {
     fn release(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.shared.in_flight.give(bytes);
-        self.shared.metrics.in_flight_bytes.decrement(bytes as f64);
-        self.shared.metrics.in_flight_publishes.decrement(1.0);
+        self.shared.in_flight_publishes.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// After the socket is gone: follows the tickets that are out, so that what becomes durable
@@ -247,7 +271,6 @@ impl Drop for Link {
         let left: usize = self.lanes.iter().flatten().map(|pending| pending.bytes).sum();
         let count = self.lanes.iter().map(VecDeque::len).sum::<usize>();
         self.shared.in_flight.give(left);
-        self.shared.metrics.in_flight_bytes.decrement(left as f64);
-        self.shared.metrics.in_flight_publishes.decrement(count as f64);
+        self.shared.in_flight_publishes.fetch_sub(count, Ordering::Relaxed);
     }
 }

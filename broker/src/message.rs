@@ -49,6 +49,18 @@ impl Message {
         }
     }
 
+    /// The same in memory of its own: a payload as read keeps a whole read buffer alive.
+    pub(crate) fn detached(self) -> Self {
+        Self {
+            payload: Bytes::copy_from_slice(&self.payload),
+            properties: PublishProperties {
+                forwarded: Bytes::copy_from_slice(&self.properties.forwarded),
+                ..self.properties
+            },
+            ..self
+        }
+    }
+
     /// Bytes it counts as in a queue.
     pub(crate) fn cost(&self) -> usize {
         const OVERHEAD: usize = 128;
@@ -59,4 +71,21 @@ impl Message {
 fn expires(properties: &PublishProperties) -> Option<Instant> {
     let seconds = properties.expiry?;
     Instant::now().checked_add(Duration::from_secs(seconds.into()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn message(topic: &str, payload: &str) -> Arc<Message> {
+        Arc::new(Message {
+            topic: topic.into(),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            from: "publisher".into(),
+            properties: PublishProperties::default(),
+            expires: None,
+        })
+    }
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::Session;
+use crate::session::{QueueLimits, Session};
 use crate::will::PendingWill;
 
 /// See the module.
@@ -21,6 +21,7 @@ use crate::will::PendingWill;
 pub(crate) struct Registry {
     clients: Mutex<HashMap<Arc<str>, Entry>>,
     max_away: usize,
+    limits: Arc<QueueLimits>,
 }
 
 #[derive(Debug)]
@@ -60,8 +61,8 @@ pub(crate) struct Ended {
 
 impl Registry {
     /// A registry that keeps the sessions of at most `max_away` absent clients.
-    pub(crate) fn new(max_away: usize) -> Self {
-        Self { clients: Mutex::default(), max_away }
+    pub(crate) fn new(max_away: usize, limits: Arc<QueueLimits>) -> Self {
+        Self { clients: Mutex::default(), max_away, limits }
     }
 
     /// Gets the session of `client_id` for a new connection, waiting until a former one has let it
@@ -92,11 +93,15 @@ impl Registry {
             }
         }
         let present = session.is_some();
-        let session = session.unwrap_or_else(|| Arc::new(Session::new(client_id.clone())));
+        let session = session.unwrap_or_else(|| self.new_session(client_id));
         let (kick, gone) = (CancellationToken::new(), CancellationToken::new());
         let state = State::Live { kick: kick.clone(), gone: gone.clone() };
         clients.insert(client_id.clone(), Entry { session: session.clone(), state });
         Ok(Attached { session, present, kick, will_due, replaced, gone })
+    }
+
+    fn new_session(&self, client_id: &Arc<str>) -> Arc<Session> {
+        Arc::new(Session::new(client_id.clone(), Arc::clone(&self.limits)))
     }
 
     /// Lets a session go: kept for `expiry`, or ended if that is zero. Returns what ended, which is

@@ -164,6 +164,7 @@ fn ended(shared: &Arc<Shared>, attached: &Attached, connect: Connect, end: &End,
         other => (None, other),
     };
     let expiry = Duration::from_secs(expiry.into());
+    shared.finished(&attached.session);
     shared.detached(shared.registry.detach(attached, expiry, later));
     if let Some(will) = now {
         shared.publish_will(will);
