@@ -207,7 +207,13 @@ impl Link {
         result
     }
 
-    fn outcome(&mut self, lane: usize, outcome: AckOutcome, now: Instant, out: &mut BytesMut) -> Result<(), End> {
+    fn outcome(
+        &mut self,
+        lane: usize,
+        outcome: AckOutcome,
+        now: Instant,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
         // Slots and pending publishes are pushed together: there is one for each outcome.
         let Some(pending) = self.lanes.get_mut(lane).and_then(VecDeque::pop_front) else {
             return Ok(());

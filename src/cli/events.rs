@@ -31,7 +31,8 @@ pub(super) fn start(config: &Tracing) -> Result<(), Failure> {
 
 /// The same for commands without a configuration file: the environment alone says how.
 pub(super) fn start_by_environment(default_level: &str) -> Result<(), Failure> {
-    let level = std::env::var(variable("tracing.level")).unwrap_or_else(|_| default_level.to_owned());
+    let level =
+        std::env::var(variable("tracing.level")).unwrap_or_else(|_| default_level.to_owned());
     let json = std::env::var(variable("tracing.format")).is_ok_and(|format| format == "json");
     start(&Tracing { json, level })
 }

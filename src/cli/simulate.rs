@@ -41,13 +41,13 @@ pub(super) struct Args {
 pub(super) struct FleetArgs {
     /// Stations, each with a session of its own.
     #[arg(long, default_value_t = 500)]
-    stations: u32,
+    pub(super) stations: u32,
     /// Devices behind each station [default: 20].
     #[arg(long)]
     devices_per_station: Option<u32>,
     /// What everything is derived from.
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// How long to run, such as 60s [default: until it is stopped].
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,

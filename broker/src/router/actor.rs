@@ -165,10 +165,8 @@ impl Actor {
             Command::Unsubscribe(client_id, filter) => {
                 let Some(link) = self.links.get_mut(&client_id) else { return true };
                 link.filters.remove(&filter);
-                let packet = protocol::Unsubscribe {
-                    pkid: 1,
-                    filters: vec![envelope::prefixed(&filter)],
-                };
+                let packet =
+                    protocol::Unsubscribe { pkid: 1, filters: vec![envelope::prefixed(&filter)] };
                 if let Some(open) = &mut link.open {
                     send(&mut open.tx, Packet::Unsubscribe(packet, None));
                 }

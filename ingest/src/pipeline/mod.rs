@@ -67,8 +67,8 @@ mod tests;
 pub use counts::Figures;
 pub use open::{OpenError, Opened, Parts, PipelineOptions};
 
-pub use crate::ack::Promise;
 use self::core::{Core, Hindrance};
+pub use crate::ack::Promise;
 use counts::Taken;
 use decide::Answers;
 use lookup::{Job, Lookup};

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use loushan_broker::Broker;
+
 use super::stored::Stored;
 use super::view::ServiceView;
 use super::{StartError, dead_letter_dir, influx_dir, influx_refused_dir, store_dir};
@@ -17,7 +19,6 @@ use crate::sink::SinkStatus;
 use crate::sink::dead_letter::DeadLetterSink;
 use crate::sink::embedded::{EmbeddedSink, Store};
 use crate::sink::influx::InfluxSink;
-use crate::wal::LogId;
 
 /// Everything opened, nothing running but the log's threads.
 pub(super) struct Opened {
@@ -53,7 +54,7 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
     let log_id = pipeline.log().id();
 
     let (store, embedded) =
-        Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), short_id(log_id))?;
+        Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), log_id)?;
     stored.opened(store.clone());
     let embedded = (embedded, SinkStatus::new("embedded"));
 
@@ -89,7 +90,9 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
 
     let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
     sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
+    let broker = Broker::new(config.broker.clone(), Arc::clone(&pipeline) as _);
     let view = Arc::new(ServiceView {
+        broker: Arc::new(broker),
         pipeline,
         store,
         registry,
@@ -102,12 +105,6 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         free_floor_bytes: config.pipeline.log.free_floor_bytes,
     });
     Ok(Opened { view, keeper, embedded, dead_letter, influx })
-}
-
-/// The store knows its log by half of the id: enough to tell logs apart.
-fn short_id(id: LogId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = id.to_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn load_stations(config: &Config, io: &dyn Io, registry: &Registry) -> Result<(), StartError> {

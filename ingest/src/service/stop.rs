@@ -82,7 +82,7 @@ pub(super) async fn stop(
 
     broker_stop.cancel();
     // A broker whose end ended us has been waited for already.
-    if !failed.as_ref().is_some_and(|failed| failed.component == Component::Broker)
+    if failed.as_ref().is_none_or(|failed| failed.component != Component::Broker)
         && let Some(Ok(report)) = stop.step("broker", broker).await
     {
         if report.unanswered_publishes > 0 {

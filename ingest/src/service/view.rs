@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use loushan_broker::Broker;
 use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::FUTURE_MS;
@@ -32,6 +33,7 @@ const FIRST_WINDOW_MS: i64 = 24 * 3600 * 1000;
 
 /// What there is to see.
 pub(super) struct ServiceView {
+    pub(super) broker: Arc<Broker>,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) store: Store,
     pub(super) registry: Arc<Registry>,
@@ -102,6 +104,11 @@ impl View for ServiceView {
                 crate::config::units::show_duration(interval)
             );
             readiness.note(Component::Durability, Condition::amber(what));
+        }
+        if !self.broker.health().router_running {
+            let what =
+                "live messages reach no subscriber; what is published is stored all the same";
+            readiness.note(Component::Router, Condition::amber(what));
         }
         for SinkFigures { name, trouble, .. } in self.sinks.iter().map(|status| status.figures()) {
             if let Some(trouble) = trouble {

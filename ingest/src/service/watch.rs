@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loushan_broker::{Broker, ShutdownReport};
+use loushan_broker::ShutdownReport;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -91,8 +91,7 @@ impl Parts {
         ));
 
         let broker_stop = CancellationToken::new();
-        let broker = Broker::new(config.broker.clone(), Arc::clone(pipeline) as _);
-        let stop = broker_stop.clone();
+        let (broker, stop) = (Arc::clone(&view.broker), broker_stop.clone());
         let broker = tokio::spawn(async move { broker.serve(mqtt, stop).await });
         Self { broker, broker_stop, sinks, http, http_stop, chores }
     }

@@ -100,11 +100,12 @@ impl Feed {
     /// # Errors
     /// When the log cannot be read.
     pub async fn next(&mut self, max_bytes: usize, wait: Duration) -> Result<Fed, FeedError> {
+        // Who asks for more has taken in what there was: it can be found in the sink now.
+        self.status.position.store(self.position, Ordering::Release);
         let fed = self.source.next(self.position, max_bytes, wait).await?;
         if let Fed::Frames { frames, up_to } = &fed {
             self.status.fed(frames);
             self.position = self.position.max(*up_to);
-            self.status.position.store(self.position, Ordering::Release);
         }
         Ok(fed)
     }
@@ -145,7 +146,8 @@ pub struct SinkFigures {
     pub name: &'static str,
     /// Everything up to this lsn is durably stored.
     pub cursor: u64,
-    /// Everything up to this lsn has been given to it; what is not stored yet it holds.
+    /// Everything up to this lsn was given to it and taken in: what is not stored yet it holds, and
+    /// what it answers for can be asked of it.
     pub position: u64,
     /// Readings given to it since the start.
     pub fed: u64,

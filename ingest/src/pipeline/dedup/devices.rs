@@ -325,13 +325,7 @@ impl<P> Devices<P> {
     }
 
     /// Takes over a device of a snapshot.
-    pub(crate) fn restore(
-        &mut self,
-        id: u64,
-        mark: i64,
-        entries: Vec<Entry>,
-        previous: Option<P>,
-    ) {
+    pub(crate) fn restore(&mut self, id: u64, mark: i64, entries: Vec<Entry>, previous: Option<P>) {
         if !self.index.contains_key(&id) {
             self.put(Device { id, mark, entries, previous, used: false });
         }
