@@ -25,6 +25,8 @@ pub enum Component {
     Broker,
     /// Live fan-out to subscribers.
     Router,
+    /// The HTTP side.
+    Http,
     /// The embedded store.
     Embedded,
     /// The InfluxDB sink.
@@ -45,6 +47,7 @@ impl Component {
             Self::Pipeline => "pipeline",
             Self::Broker => "broker",
             Self::Router => "router",
+            Self::Http => "http",
             Self::Embedded => "embedded",
             Self::Influx => "influx",
             Self::DeadLetter => "dead_letter",
@@ -107,7 +110,8 @@ impl Readiness {
 pub struct Health(Mutex<Readiness>);
 
 impl Health {
-    /// Sets the condition of a component, `None` when it is well again. One event for each change.
+    /// Sets the condition of a component, `None` when it is well again. One event for each change;
+    /// that the service as a whole starts or stops is no trouble.
     pub fn set(&self, component: Component, condition: Option<Condition>) {
         let mut readiness = self.0.lock();
         if readiness.conditions.get(&component) == condition.as_ref() {
@@ -116,7 +120,9 @@ impl Health {
         let name = component.as_str();
         match condition {
             Some(condition) => {
-                if condition.red {
+                if component == Component::Service {
+                    tracing::info!(what = condition.what, "not ready");
+                } else if condition.red {
                     tracing::error!(component = name, what = condition.what, "not ready");
                 } else {
                     tracing::warn!(component = name, what = condition.what, "in trouble");

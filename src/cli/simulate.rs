@@ -51,9 +51,9 @@ pub(super) struct FleetArgs {
     /// How long to run, such as 60s [default: until it is stopped].
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Readings per second of the whole fleet [default: each kind's own rhythm].
+    /// Readings per second of the whole fleet [default: each kind's own rhythm; demo: 1000].
     #[arg(long)]
-    rate: Option<u32>,
+    pub(super) rate: Option<u32>,
     /// Readings of a full batch.
     #[arg(long)]
     batch_readings: Option<usize>,

@@ -50,7 +50,17 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
     };
     let pipeline::Opened { pipeline, keeper, recovery, replayed, .. } =
         Pipeline::open(parts, config.pipeline.clone())?;
-    tracing::info!(?recovery, replayed, "the log was recovered");
+    tracing::info!(
+        frames = recovery.frames,
+        replayed,
+        corrupt_frames = recovery.corrupt_frames,
+        torn_bytes = recovery.torn_bytes,
+        rewritten_frames = recovery.rewritten_frames,
+        "the log was recovered"
+    );
+    for path in &recovery.set_aside {
+        tracing::error!(path = %path.display(), "corrupt bytes of the log were set aside");
+    }
     let log_id = pipeline.log().id();
 
     let (store, embedded) =

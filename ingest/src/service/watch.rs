@@ -103,10 +103,10 @@ impl Parts {
                 Ok(_) => "it stopped accepting connections".to_owned(),
                 Err(e) => died(&e),
             }),
-            ended = &mut self.http => (Component::Service, match ended {
-                Ok(Ok(())) => "the HTTP side ended".to_owned(),
-                Ok(Err(e)) => format!("the HTTP side ended: {e}"),
-                Err(e) => format!("the HTTP side: {}", died(&e)),
+            ended = &mut self.http => (Component::Http, match ended {
+                Ok(Ok(())) => "it ended by itself".to_owned(),
+                Ok(Err(e)) => e.to_string(),
+                Err(e) => died(&e),
             }),
             // Never empty before the stop.
             Some(ended) = self.sinks.join_next() => match ended {

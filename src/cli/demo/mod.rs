@@ -19,6 +19,11 @@ use super::{Failure, config, events, runtime, signals};
 mod figures;
 pub(super) mod progress;
 
+/// Readings per second where no rate is asked for. In their own rhythm ten thousand devices say
+/// something a few times a second, which shows little.
+const DEMO_RATE: u32 = 1000;
+
+/// The service with a fleet inside.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -68,6 +73,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let stats = Arc::new(FleetStats::default());
         let options = FleetOptions {
             ledger: args.ledger.clone(),
+            rate: Some(args.fleet.rate.unwrap_or(DEMO_RATE)),
             ..args.fleet.options(&format!("mqtt://{}", running.mqtt))
         };
         let (fleet_stop, service_stop) = (stop.child_token(), CancellationToken::new());
