@@ -117,7 +117,7 @@ async fn wait_for(mut done: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_there_after_a_power_loss_and_then_a_duplicate() {
-    for mode in [PowerLoss::Unsynced, PowerLoss::RandomPart] {
+    for mode in [PowerLoss::ForgetAll, PowerLoss::RandomPart] {
         let io = SimIo::new();
         let service = start(&io).await;
         assert!(matches!(publish(&service).await, AckOutcome::Durable(_)));
