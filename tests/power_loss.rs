@@ -1,0 +1,148 @@
+//! The promise, tried harder than SIGKILL can: the whole service on a file system in memory that, on
+//! "power loss", forgets everything that was not synced, and in a second run keeps a random part of
+//! it, torn. The fleet is real, over real sockets, and the audit has the last word.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use loushan_ingest::clock::Clock;
+use loushan_ingest::config::Config;
+use loushan_ingest::io::sim::{PowerLoss, SimIo};
+use loushan_ingest::service::{Outside, Service};
+use loushan_simulator::{Fleet, FleetOptions, FleetStats, audit};
+use support::wait_for;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+const LOSSES: u64 = 6;
+
+/// A service on a simulated disk, with a runtime of its own that dies with it.
+struct Machine {
+    runtime: Option<Runtime>,
+    stop: CancellationToken,
+    mqtt: SocketAddr,
+    http: SocketAddr,
+    ended: std::sync::mpsc::Receiver<bool>,
+}
+
+impl Machine {
+    fn boot(disk: &SimIo, mqtt: SocketAddr, http: SocketAddr) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (mqtt, http) = runtime
+            .block_on(async { (TcpListener::bind(mqtt).await, TcpListener::bind(http).await) });
+        let (mqtt, http) = (mqtt.unwrap(), http.unwrap());
+        let addresses = (mqtt.local_addr().unwrap(), http.local_addr().unwrap());
+        // Small segments and quick flushes, so that power is lost between all of their steps.
+        let settings = [
+            ("LOUSHAN__DATA__DIR", "/data"),
+            ("LOUSHAN__LOG__SEGMENT_BYTES", "1MiB"),
+            ("LOUSHAN__SINK__EMBEDDED__FLUSH_AGE", "1s"),
+        ];
+        let environment = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let config = Config::read(None, environment).unwrap();
+        let outside =
+            Outside { mqtt, http, clock: Clock::System, io: Arc::new(disk.clone()), lock: None };
+        let service = runtime.block_on(Service::start(config, outside)).unwrap();
+        let stop = CancellationToken::new();
+        let (sender, ended) = std::sync::mpsc::sync_channel(1);
+        let stopping = stop.clone();
+        runtime.spawn(async move {
+            let stopped = service.run(stopping).await;
+            drop(sender.send(stopped.is_clean()));
+        });
+        let runtime = Some(runtime);
+        Self { runtime, stop, mqtt: addresses.0, http: addresses.1, ended }
+    }
+
+    fn accepted(&self) -> u64 {
+        self.figures()["accepted"].as_u64().unwrap()
+    }
+
+    fn figures(&self) -> serde_json::Value {
+        let text = support::get(self.http, "/api/v1/conservation").unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The disk is dead already; now the processes go.
+    fn drop_dead(mut self) {
+        self.stop.cancel();
+        self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(5));
+    }
+
+    /// An ordered end.
+    fn stop(mut self) {
+        self.stop.cancel();
+        let clean = wait_for("the ordered end", || self.ended.try_recv().ok());
+        assert!(clean, "something was left pending");
+        self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+fn fleet(target: SocketAddr, ledger: &Path) -> (Runtime, CancellationToken, Arc<FleetStats>) {
+    let runtime = Runtime::new().unwrap();
+    let stop = CancellationToken::new();
+    let stats = Arc::new(FleetStats::default());
+    let options = FleetOptions {
+        stations: 60,
+        seed: 23,
+        rate: Some(1500),
+        ledger: Some(ledger.to_path_buf()),
+        ..FleetOptions::new(format!("mqtt://{target}"))
+    };
+    let run = Fleet::run(options, stop.clone(), Arc::clone(&stats));
+    runtime.spawn(async move { run.await.unwrap() });
+    (runtime, stop, stats)
+}
+
+fn nothing_acknowledged_is_lost(mode: PowerLoss) {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("ledger.bin");
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mut disk = SimIo::new();
+    let mut machine = Machine::boot(&disk, any, any);
+    let (mqtt, http) = (machine.mqtt, machine.http);
+    let (fleet_runtime, fleet_stop, stats) = fleet(mqtt, &ledger);
+
+    let mut duplicates = 0;
+    for loss in 0..LOSSES {
+        let before = machine.accepted();
+        wait_for("readings to flow", || (machine.accepted() > before + 300).then_some(()));
+        // The moment is to be random: somewhere among writes, syncs, flushes and renames.
+        std::thread::sleep(Duration::from_millis(support::wire::now_ms() * 7919 % 700));
+        duplicates += machine.figures()["duplicate"].as_u64().unwrap();
+        disk = disk.power_loss(loss, mode);
+        machine.drop_dead();
+        machine = Machine::boot(&disk, mqtt, http);
+    }
+    let before = machine.accepted();
+    wait_for("readings to flow", || (machine.accepted() > before + 300).then_some(()));
+    fleet_stop.cancel();
+    wait_for("the fleet's last acknowledgements", || {
+        (stats.snapshot().unacknowledged() == 0).then_some(())
+    });
+    fleet_runtime.shutdown_timeout(Duration::from_secs(5));
+
+    let report = audit(&ledger, &format!("http://{http}")).unwrap();
+    println!("{mode:?}: {duplicates} duplicates before the last boot\n{report}");
+    assert!(report.passed(), "{mode:?}:\n{report}");
+    assert_eq!(report.residue, 0);
+    assert!(support::get(machine.http, "/readyz").is_ok());
+    machine.stop();
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_a_power_loss_forgets_all_that_was_not_synced() {
+    nothing_acknowledged_is_lost(PowerLoss::ForgetAll);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_a_power_loss_keeps_a_torn_part_of_what_was_not_synced() {
+    nothing_acknowledged_is_lost(PowerLoss::RandomPart);
+}
