@@ -10,9 +10,10 @@ use parking_lot::{Condvar, Mutex};
 use super::*;
 use crate::io::Io;
 use crate::io::real::RealIo;
-use crate::io::sim::{Failure, Fault, Op, SimIo};
+use crate::io::sim::{Failure, Fault, Op, PowerLoss, SimIo};
 
 mod codec;
+mod model;
 
 /// Longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
