@@ -186,8 +186,11 @@ impl Model {
         // What the dead boot answered after its end says nothing, but what was durable is.
         told.failed = before.failed;
         self.decide(&told);
-        let uncertain =
-            told.failed.iter().filter(|(_, up_to)| self.highest <= up_to.0).map(|(above, _)| above.0);
+        let uncertain = told
+            .failed
+            .iter()
+            .filter(|(_, up_to)| self.highest <= up_to.0)
+            .map(|(above, _)| above.0);
         if let Some(above) = uncertain.min() {
             // Those that failed in the last failure, but for those that failed before it.
             let certain = told.failed.iter().map(|(_, up_to)| up_to.0);
