@@ -14,6 +14,7 @@ use super::super::codec::{FRAME_HEADER_U64, Key, SEGMENT_DATA};
 use super::super::scan::{Item, Scanner};
 use super::super::segment;
 use super::*;
+use crate::io::sim::PowerLoss;
 
 #[derive(Debug, Clone)]
 enum Step {
