@@ -130,6 +130,15 @@ proptest! {
     }
 
     #[test]
+    fn a_visit_sees_what_the_values_are(row in arbitrary::row()) {
+        let of = |field: &Field, value: Value<'_>| format!("{}={value:?}", field.name);
+        let values: Vec<_> = row.reading.values().map(|(field, value)| of(field, value)).collect();
+        let mut visited = Vec::new();
+        row.reading.visit(|field, value| visited.push(of(field, value)));
+        prop_assert_eq!(visited, values);
+    }
+
+    #[test]
     fn arbitrary_lines_never_panic(text in "\\PC{0,200}", bytes: Vec<u8>) {
         let _any = Row::from_json(&text);
         let _any = Row::from_json(&String::from_utf8_lossy(&bytes));
