@@ -66,7 +66,7 @@ fn keys_that_are_missing_or_of_another_type_are_named() {
         assert_eq!(with(from, to), Err(RowError::Key(key)), "{to}");
     }
     assert!(matches!(Row::from_json("[]"), Err(RowError::Json(_))));
-    assert!(matches!(Row::from_json(&line[1..]), Err(RowError::Json(_))));
+    assert!(matches!(Row::from_json(line.trim_start_matches("{")), Err(RowError::Json(_))));
 }
 
 #[test]

@@ -492,10 +492,28 @@ fn channels() -> impl Strategy<Value = Channel> {
     prop::sample::select(vec![Channel::Telemetry, Channel::Alarm, Channel::Replay])
 }
 
+/// A sample as a device says it that talks JSON.
+fn in_json() -> impl Strategy<Value = pb::Reading> {
+    let dialect = prop::sample::select(vec![
+        (101, Kind::Parking),
+        (102, Kind::Smoke),
+        (103, Kind::StreetLight),
+        (104, Kind::Water),
+    ]);
+    (dialect, 0_u32..1000).prop_map(|((model, kind), n)| {
+        let sample = sample::reading(kind, n);
+        let measured = sample.times.measured;
+        pb::Reading {
+            imei: sample::imei(n).get(),
+            ..Model::of(model).to_wire_at(&sample.common, &sample.body, measured)
+        }
+    })
+}
+
 proptest! {
     #[test]
     fn a_judgement_laid_over_the_conversion_is_the_normalized_reading(
-        readings in vec(arbitrary::wire_reading(), 1..8),
+        readings in vec(prop_oneof![3 => arbitrary::wire_reading(), 1 => in_json()], 1..8),
         base in prop_oneof![Just(sample::BASE_MS.unsigned_abs()), any::<u64>()],
         channel in channels(),
         replay: bool,
