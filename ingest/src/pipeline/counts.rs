@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use loushan_broker::handler::{Acknowledgement, AckTicket};
+use loushan_broker::handler::{AckTicket, Acknowledgement};
 use loushan_schemas::reject::RejectReason;
 use parking_lot::Mutex;
 
@@ -44,8 +44,7 @@ impl Figures {
     /// What the books leave unexplained; zero (invariant I2).
     #[must_use]
     pub fn residue(&self) -> i64 {
-        let explained =
-            self.accepted + self.duplicate + self.rejected + self.shed + self.undecided;
+        let explained = self.accepted + self.duplicate + self.rejected + self.shed + self.undecided;
         self.received.cast_signed().wrapping_sub(explained.cast_signed())
     }
 

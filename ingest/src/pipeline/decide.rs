@@ -47,10 +47,7 @@ pub(crate) struct State {
 impl State {
     /// The state before the first frame, or with `mark` after frames nothing is known of.
     pub(crate) fn new(limits: StateLimits, mark: i64) -> Self {
-        Self {
-            devices: Devices::new(limits.devices, mark),
-            batches: Batches::new(limits.batches),
-        }
+        Self { devices: Devices::new(limits.devices, mark), batches: Batches::new(limits.batches) }
     }
 
     /// Remembers what a durable frame brought.
@@ -90,9 +87,8 @@ fn name_of(frame: &DurableFrame) -> Option<BatchId> {
         let (session, seq) = (row.session, row.batch_seq);
         return Some(BatchId { station: row.station.clone(), stream, session, seq });
     }
-    let rejected_whole = |r: &super::frame::Reject| {
-        r.reading.is_none() && r.reason != RejectReason::UnknownFields
-    };
+    let rejected_whole =
+        |r: &super::frame::Reject| r.reading.is_none() && r.reason != RejectReason::UnknownFields;
     if frame.rejects.iter().any(rejected_whole) {
         return None;
     }
@@ -136,12 +132,7 @@ pub(crate) struct Decider {
 
 impl Decider {
     pub(crate) fn new(state: State) -> Self {
-        Self {
-            state,
-            encoder: Encoder::default(),
-            looks: Vec::new(),
-            duplicate: Vec::new(),
-        }
+        Self { state, encoder: Encoder::default(), looks: Vec::new(), duplicate: Vec::new() }
     }
 
     /// For each row of the publish decided last, whether it is a duplicate.

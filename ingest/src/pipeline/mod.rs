@@ -67,8 +67,8 @@ mod tests;
 pub use counts::Figures;
 pub use open::{OpenError, Opened, Parts, PipelineOptions};
 
-pub use crate::ack::Promise;
 use self::core::{Core, Hindrance};
+pub use crate::ack::Promise;
 use counts::Taken;
 use decide::Answers;
 use lookup::{Job, Lookup};
@@ -138,6 +138,8 @@ impl Pipeline {
             tracing::error!("the lookup thread panicked; its publishes were not acknowledged");
         }
         let closed = self.log.close();
+        // Whoever was between its append and the tail has got there after this.
+        drop(self.core.decider.lock());
         self.core.acks.close();
         self.core.tail.close();
         // Whoever waits for room is let in, and told.

@@ -129,8 +129,10 @@ impl Pipeline {
     pub fn open(parts: Parts, options: PipelineOptions) -> Result<Opened, OpenError> {
         let Parts { io, dir, clock, stored, floor, registry } = parts;
         let path = dir.join(snapshot::FILE);
-        let found = snapshot::read(&*io, &path)
-            .map_err(|source| OpenError::Io { what: "the pipeline's snapshot cannot be read", source })?;
+        let found = snapshot::read(&*io, &path).map_err(|source| OpenError::Io {
+            what: "the pipeline's snapshot cannot be read",
+            source,
+        })?;
         let snapshot_lsn = found.as_ref().map_or(0, Snapshot::lsn);
         let promise = match options.log.sync {
             SyncPolicy::Always => Promise::Durable,
@@ -177,9 +179,8 @@ impl Pipeline {
         let position = reader.position().0.max(cursor);
         core.recovered(state.clone(), log.durable().0);
 
-        let (lookup, thread) =
-            Lookup::start(Arc::clone(&core), log.clone(), options.lookup_bytes)
-                .map_err(|source| OpenError::Io { what: "no thread for lookups", source })?;
+        let (lookup, thread) = Lookup::start(Arc::clone(&core), log.clone(), options.lookup_bytes)
+            .map_err(|source| OpenError::Io { what: "no thread for lookups", source })?;
         let source = LogSource::new(&core.tail, log.clone());
         let status = SinkStatus::new("snapshot");
         let keeper = Keeper {

@@ -127,7 +127,8 @@ impl Prepared {
 }
 
 fn content(topic: &Topic, payload: &Bytes, received: ReceiveTime) -> Result<Content, RejectReason> {
-    let id = |stream, session, seq| BatchId { station: topic.station.clone(), stream, session, seq };
+    let id =
+        |stream, session, seq| BatchId { station: topic.station.clone(), stream, session, seq };
     let readings = |id: BatchId, replay, readings: Vec<Result<_, RejectReason>>, unknown_fields| {
         let count = u32::try_from(readings.len()).unwrap_or(u32::MAX);
         let mut rows = Vec::with_capacity(readings.len());

@@ -137,12 +137,7 @@ impl Encoder {
     }
 
     /// A birth, a death or a command's result.
-    pub(crate) fn recorded(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        received: ReceiveTime,
-    ) -> &[u8] {
+    pub(crate) fn recorded(&mut self, topic: &str, payload: &[u8], received: ReceiveTime) -> &[u8] {
         self.head(topic, payload, received);
         varint_field(9, 1, &mut self.body);
         &self.body

@@ -47,9 +47,7 @@ impl Registry {
         let reader = reader.has_headers(false).flexible(true).trim(csv::Trim::All);
         let mut seen = hashbrown::HashSet::new();
         for (index, record) in reader.from_reader(text).into_records().enumerate() {
-            let taken = record.map_err(|e| {
-                (e.position().map(csv::Position::line), e.to_string())
-            });
+            let taken = record.map_err(|e| (e.position().map(csv::Position::line), e.to_string()));
             let taken = taken.and_then(|record| {
                 let line = record.position().map(csv::Position::line);
                 if index == 0 {
@@ -105,5 +103,9 @@ fn site(record: &csv::StringRecord) -> Result<(StationId, Region, Site), String>
     let lat = degrees("lat", lat, 90.0)?;
     let lon = degrees("lon", lon, 180.0)?;
     let text = |text: &str| text.chars().take(200).collect::<String>();
-    Ok((station, region, Site { project: text(project), name: text(name), lat, lon, area: text(area) }))
+    Ok((
+        station,
+        region,
+        Site { project: text(project), name: text(name), lat, lon, area: text(area) },
+    ))
 }

@@ -126,7 +126,8 @@ fn only_uplinks_state_and_what_the_grammar_does_not_know_are_claimed() {
 #[test]
 fn births_deaths_and_results_of_commands_are_durable_and_count_no_readings() {
     let service = Service::start(&SimIo::new());
-    let birth = pb::StationState { session: 7, online: true, schema_major: 1, ..Default::default() };
+    let birth =
+        pb::StationState { session: 7, online: true, schema_major: 1, ..Default::default() };
     let slot = service.publish("nb1/zunyi/bs0001/state", &birth.encode_to_vec());
     assert_eq!(service.outcomes.wait(slot), good());
     let result = pb::CommandResult { session: 7, seq: 3, schema_major: 1, ..Default::default() };

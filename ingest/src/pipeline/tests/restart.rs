@@ -55,7 +55,10 @@ async fn a_replayed_log_gives_exactly_what_was_handed_out_live() {
     assert_eq!(live.iter().map(|f| f.rows.len()).sum::<usize>(), 5);
     // Another build's clock: nothing is decided anew.
     service.clock.set(i64::MAX / 2);
-    let tail = LogSource::new(&Arc::new(crate::tail::Tail::new(u64::MAX, 0)), service.pipeline.log.clone());
+    let tail = LogSource::new(
+        &Arc::new(crate::tail::Tail::new(u64::MAX, 0)),
+        service.pipeline.log.clone(),
+    );
     drop(tail);
     let mut reader = service.pipeline.log().reader(Lsn::ZERO);
     let mut replayed = Vec::new();
@@ -71,10 +74,8 @@ async fn a_sink_behind_the_tail_gets_the_same_from_the_log() {
     let (wide, narrow) = (SimIo::new(), SimIo::new());
     let mut options = options();
     options.tail_bytes = 0;
-    let services = [
-        Service::start(&wide),
-        Service::with(Arc::new(narrow), Arc::default(), options),
-    ];
+    let services =
+        [Service::start(&wide), Service::with(Arc::new(narrow), Arc::default(), options)];
     let mut seen = Vec::new();
     for service in services {
         publish_all(&service);
@@ -187,8 +188,13 @@ async fn without_a_snapshot_and_without_the_old_frames_the_store_is_asked() {
     store.take(&service.frames(0).await);
     let sink = SinkStatus::new("embedded");
     sink.advance(store.cursor());
-    let (pipeline, keeper) = (Arc::clone(&service.pipeline), service.keeper.as_ref().unwrap().status());
-    assert_eq!(pipeline.trim(&[Arc::clone(&sink), Arc::clone(&keeper)]).unwrap(), 0, "no snapshot yet");
+    let (pipeline, keeper) =
+        (Arc::clone(&service.pipeline), service.keeper.as_ref().unwrap().status());
+    assert_eq!(
+        pipeline.trim(&[Arc::clone(&sink), Arc::clone(&keeper)]).unwrap(),
+        0,
+        "no snapshot yet"
+    );
     service.stop().await;
     assert_eq!(keeper.cursor(), 200);
     assert!(pipeline.trim(&[sink, keeper]).unwrap() > 0, "nothing was deleted");
