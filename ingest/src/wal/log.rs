@@ -248,7 +248,7 @@ impl Log {
         self.0.shared.durable()
     }
 
-    /// Follows [`Self::durable`]. Closed when the log is.
+    /// Follows [`Self::durable`].
     #[must_use]
     pub fn watch_durable(&self) -> watch::Receiver<Lsn> {
         self.0.shared.durable.subscribe()

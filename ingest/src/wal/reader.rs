@@ -40,6 +40,9 @@ pub struct Reader {
     /// The last lsn handed out, or given by the caller.
     after: Lsn,
     current: Option<Current>,
+    /// The last segment that was read to its end. Without it an empty segment, whose `last` speaks of
+    /// deleted ones, would be opened for ever.
+    finished: u64,
     skipped: u64,
 }
 
@@ -60,7 +63,7 @@ struct Current {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, after: Lsn) -> Self {
-        Self { shared, after, current: None, skipped: 0 }
+        Self { shared, after, current: None, finished: 0, skipped: 0 }
     }
 
     /// The next durable frame; `None` if there is none yet. Blocks for reading files.
@@ -100,7 +103,7 @@ impl Reader {
                     }
                     match self.beyond(segment.id, segment.end) {
                         Beyond::More => {}
-                        Beyond::Later => self.current = None,
+                        Beyond::Later => self.finish(segment.id),
                         Beyond::Nothing => return Ok(None),
                     }
                 }
@@ -131,6 +134,11 @@ impl Reader {
         }
     }
 
+    fn finish(&mut self, segment: u64) {
+        self.finished = segment;
+        self.current = None;
+    }
+
     /// The segment to read from, open as `current`.
     fn locate(&mut self) -> Result<Option<Segment>, ReadError> {
         loop {
@@ -143,8 +151,11 @@ impl Reader {
                         // Deleted, so all its frames were below every cursor, ours included.
                         Err(_) => None,
                     },
-                    // The first that holds anything we want, or the active one.
-                    None => segments.iter().find(|s| s.last > self.after).cloned(),
+                    // The first that holds anything we want.
+                    None => segments
+                        .iter()
+                        .find(|s| s.id > self.finished && s.last > self.after)
+                        .cloned(),
                 }
             };
             match (segment, reading) {
@@ -167,7 +178,7 @@ impl Reader {
                     Err(e) if e.kind() == io::ErrorKind::NotFound && self.gone(segment.id) => {}
                     Err(source) => return Err(ReadError { path: segment.path, source }),
                 },
-                (None, Some(_)) => self.current = None,
+                (None, Some(id)) => self.finish(id),
                 (None, None) => return Ok(None),
             }
         }

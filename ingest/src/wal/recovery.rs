@@ -320,10 +320,10 @@ impl Recoverer<'_> {
         let mut scanner = self.scan(found.id, &found.path, SEGMENT_DATA, found.size)?;
         while let Some(item) = scanner.next()? {
             let (offset, header) = match item {
-                Item::Bad { from, to, blank } => {
-                    if !blank {
-                        bad.push((from, to));
-                        torn_end = to;
+                Item::Bad { from, used, .. } => {
+                    if used > from {
+                        bad.push((from, used));
+                        torn_end = used;
                     }
                     continue;
                 }

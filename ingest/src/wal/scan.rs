@@ -8,7 +8,7 @@
 
 use std::io;
 
-use super::codec::{ALIGN_LEN, FRAME_HEADER_U64, FRAME_MAGIC, FrameHeader, Key};
+use super::codec::{ALIGN, ALIGN_LEN, FRAME_HEADER_U64, FRAME_MAGIC, FrameHeader, Key};
 use crate::io::{IoFile, read_exact_at};
 
 /// One read: large enough that a spinning or network disk streams.
@@ -19,8 +19,8 @@ const CHUNK: u64 = 1 << 20;
 pub(super) enum Item {
     /// A frame whose checksums hold; its body is [`Scanner::body`] until the next call.
     Frame { offset: u64, header: FrameHeader },
-    /// Bytes that are no frame, up to the next frame or the end.
-    Bad { from: u64, to: u64, blank: bool },
+    /// Bytes that are no frame, up to the next frame or the end; from `used` on they are zero.
+    Bad { from: u64, to: u64, used: u64 },
 }
 
 enum Candidate {
@@ -72,7 +72,7 @@ impl Scanner {
     /// What the file says.
     pub(super) fn next(&mut self) -> io::Result<Option<Item>> {
         let from = self.at;
-        let mut blank = true;
+        let mut used = from;
         while self.at < self.end {
             let candidate = match self.candidate() {
                 Ok(candidate) => candidate,
@@ -90,13 +90,13 @@ impl Scanner {
                     return Ok(Some(Item::Frame { offset: from, header }));
                 }
                 Candidate::BadBody(header) => {
-                    blank = false;
                     self.at = self.at.saturating_add(header.frame_len());
+                    used = self.at;
                 }
-                Candidate::None => blank &= self.skip(),
+                Candidate::None => used = self.skip().unwrap_or(used),
             }
         }
-        Ok((self.at > from).then_some(Item::Bad { from, to: self.at, blank }))
+        Ok((self.at > from).then_some(Item::Bad { from, to: self.at, used }))
     }
 
     fn candidate(&mut self) -> io::Result<Candidate> {
@@ -114,18 +114,25 @@ impl Scanner {
         Ok(if sound { Candidate::Frame(header) } else { Candidate::BadBody(header) })
     }
 
-    /// Goes on to the next place in the buffer where a frame could begin, at least one; whether all
-    /// that was passed is zero.
-    fn skip(&mut self) -> bool {
+    /// Goes on to the next place in the buffer where a frame could begin, at least one. Returns the
+    /// offset behind the last of them that is not all zero.
+    fn skip(&mut self) -> Option<u64> {
         let step = ALIGN_LEN;
         let buffer_end = self.buffer_at.saturating_add(self.buffer.len() as u64).min(self.end);
         let rest = self.buffered(self.at, buffer_end).unwrap_or_default();
         let steps = rest.chunks(step).skip(1).take_while(|c| !c.starts_with(&FRAME_MAGIC)).count();
         let passed = steps.saturating_add(1).saturating_mul(step).min(rest.len());
-        let blank = rest.get(..passed).unwrap_or_default().iter().all(|b| *b == 0);
+        let cells = rest
+            .get(..passed)
+            .unwrap_or_default()
+            .chunks(step)
+            .rposition(|c| c.iter().any(|b| *b != 0));
+        let used = cells.map(|last| {
+            self.at.saturating_add((last as u64).saturating_add(1).saturating_mul(ALIGN))
+        });
         // Never zero, though it cannot be: a scanner that stands still would hang the start.
         self.at = self.at.saturating_add((passed as u64).max(1)).min(self.end);
-        blank
+        used.map(|used| used.min(self.at))
     }
 
     fn buffered(&self, from: u64, to: u64) -> Option<&[u8]> {

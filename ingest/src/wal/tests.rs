@@ -13,6 +13,9 @@ use crate::io::real::RealIo;
 use crate::io::sim::{Failure, Fault, Op, SimIo};
 
 mod codec;
+mod failing;
+mod model;
+mod recovering;
 
 /// Longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -205,20 +208,51 @@ fn a_reader_follows_the_writer_while_segments_are_deleted() {
 }
 
 #[test]
-fn frames_of_a_failed_sync_that_reached_the_disk_are_void_for_ever() {
+fn options_that_cannot_hold_one_frame_are_refused() {
+    let (io, dir) = sim();
+    for (segment_bytes, buffer_bytes) in [(2 << 10, 4 << 10), (8 << 10, 2 << 10)] {
+        let options = LogOptions { segment_bytes, buffer_bytes, ..small() };
+        let events = Arc::new(Told::default());
+        let opened = Log::open(Arc::new(io.clone()), &dir, options, Lsn::ZERO, events);
+        assert!(matches!(opened, Err(OpenError::Options(_))));
+    }
+}
+
+#[test]
+fn the_largest_frame_fits_and_a_larger_one_is_refused() {
     let (io, dir) = sim();
     let opened = open(&io, &dir);
-    opened.append_durably(b"good");
-    io.inject(Fault::next(Op::Sync, Failure::SyncKeepsPages));
-    let failed = opened.log.append(b"void").unwrap();
-    let told = opened.told.wait("failure", |told| !told.failed.is_empty());
-    assert_eq!(told.failed, [(Lsn(1), failed)]);
-    let later = opened.append_durably(b"later");
-    assert!(later > failed);
-    let whole = [(1, b"good".to_vec()), (later.0, b"later".to_vec())];
-    assert_eq!(opened.read(Lsn::ZERO), whole);
-    let io = io.kill();
+    for _ in 0..20 {
+        opened.append(&[1; 2048]);
+    }
+    let refused = opened.log.append(&[1; 2049]);
+    assert_eq!(refused, Err(AppendError::TooLarge { len: 2049, max: 2048 }));
+    let last = opened.append_durably(b"");
+    assert_eq!(last, Lsn(21), "a refused append takes no lsn");
+    assert_eq!(opened.read(Lsn::ZERO).len(), 21);
+}
+
+#[test]
+fn a_reader_passes_an_empty_segment_whose_predecessors_are_deleted() {
+    let (io, dir) = sim();
     let opened = open(&io, &dir);
-    assert_eq!(opened.read(Lsn::ZERO), whole);
-    assert_eq!((opened.recovery.corrupt_frames, opened.recovery.void_frames), (0, 1));
+    opened.append_durably(b"one");
+    for _ in 0..2 {
+        let before = opened.log.stats().segments;
+        io.inject(Fault::next(Op::Write, Failure::Errno(5)));
+        let lsn = opened.append(b"void");
+        opened.told.wait("failure", |told| told.failed.iter().any(|(_, up_to)| *up_to >= lsn));
+        let deadline = Instant::now() + PATIENCE;
+        while opened.log.stats().segments == before {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+    }
+    let mut reader = opened.log.reader(Lsn::ZERO);
+    let last = opened.append_durably(b"two");
+    // The first segment alone: the second is empty, and its `prior` lies above the reader.
+    io.inject(Fault { after: 1, ..Fault::next(Op::Remove, Failure::Errno(5)) });
+    assert!(opened.log.delete_below(Lsn(1)).is_err());
+    assert_eq!(reader.next().unwrap().map(|frame| frame.lsn), Some(last));
+    assert_eq!(reader.next().unwrap(), None);
 }

@@ -31,8 +31,8 @@ fn frames(bodies: &[&[u8]], segment: u64) -> Vec<u8> {
     bytes
 }
 
-/// Offsets and lsns of the frames found, and the stretches of bad bytes.
-type Scanned = (Vec<(u64, u64)>, Vec<(u64, u64, bool)>);
+/// Offsets and lsns of the frames found; stretches of bad bytes, and where their zeros begin.
+type Scanned = (Vec<(u64, u64)>, Vec<(u64, u64, u64)>);
 
 fn scan(bytes: &[u8]) -> Scanned {
     let io = SimIo::new();
@@ -49,8 +49,13 @@ fn scan(bytes: &[u8]) -> Scanned {
                 found.push((offset, header.lsn.0));
                 (offset, offset + header.frame_len())
             }
-            Item::Bad { from, to, blank } => {
-                bad.push((from, to, blank));
+            Item::Bad { from, to, used } => {
+                assert!(
+                    bytes[usize::try_from(used).unwrap()..usize::try_from(to).unwrap()]
+                        .iter()
+                        .all(|b| *b == 0)
+                );
+                bad.push((from, to, used));
                 (from, to)
             }
         };
@@ -133,11 +138,11 @@ fn a_scanner_finds_the_next_frame_behind_each_kind_of_damage() {
     for at in 48..188 {
         let mut bytes = sound.clone();
         bytes[at] ^= 1;
-        assert_eq!(scan(&bytes), (vec![(0, 1), (192, 3)], vec![(48, 192, false)]), "byte {at}");
+        assert_eq!(scan(&bytes), (vec![(0, 1), (192, 3)], vec![(48, 192, 192)]), "byte {at}");
     }
     let mut zeroed = sound.clone();
     zeroed[48..192].fill(0);
-    assert_eq!(scan(&zeroed), (vec![(0, 1), (192, 3)], vec![(48, 192, true)]));
+    assert_eq!(scan(&zeroed), (vec![(0, 1), (192, 3)], vec![(48, 192, 48)]));
 }
 
 #[test]
@@ -153,7 +158,7 @@ fn a_frame_inside_a_damaged_frames_body_is_found_only_with_the_logs_key() {
     let mut bytes = frames(&[&body, b"second"], SEGMENT);
     let second = u64::try_from(bytes.len() - 48).unwrap();
     bytes[0] ^= 1;
-    assert_eq!(scan(&bytes), (vec![(second, 2)], vec![(0, second, false)]));
+    assert_eq!(scan(&bytes), (vec![(second, 2)], vec![(0, second, second)]));
 }
 
 proptest! {
