@@ -18,6 +18,8 @@ pub mod quality;
 pub mod reading;
 pub mod reject;
 pub mod row;
+#[cfg(feature = "testing")]
+pub mod sample;
 pub mod station;
 pub mod time;
 pub mod topic;

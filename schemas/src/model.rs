@@ -35,7 +35,7 @@ pub struct Model {
 #[derive(Debug)]
 enum Speech {
     /// In the schema's messages, with these units.
-    Typed(typed::Units),
+    Typed(&'static typed::Units),
     /// In JSON of its own, inside `raw`.
     Raw(raw::Dialect),
 }
@@ -65,18 +65,22 @@ impl Converted {
 
 impl Model {
     /// The model that speaks the schema's own units.
-    pub const CANONICAL: Self = Self::typed(1, "canonical", typed::Units::CANONICAL);
+    pub const CANONICAL: Self = Self::typed(1, "canonical", &typed::Units::CANONICAL);
 
     /// All registered models, by id.
     pub const ALL: &'static [Self] = &[
         Self::CANONICAL,
-        Self::typed(2, "offset-hundredths", typed::Units::OFFSET_HUNDREDTHS),
-        Self::typed(3, "tenths-radio", typed::Units::TENTHS_RADIO),
-        Self::typed(4, "kilowatt-hour-lamp", typed::Units::KILOWATT_HOUR_LAMP),
-        Self::typed(5, "cubic-metre-meter", typed::Units::CUBIC_METRE_METER),
+        Self::typed(2, "offset-hundredths", &typed::Units::OFFSET_HUNDREDTHS),
+        Self::typed(3, "tenths-radio", &typed::Units::TENTHS_RADIO),
+        Self::typed(4, "kilowatt-hour-lamp", &typed::Units::KILOWATT_HOUR_LAMP),
+        Self::typed(5, "cubic-metre-meter", &typed::Units::CUBIC_METRE_METER),
+        Self::raw(101, "parking-json", raw::Dialect::Parking),
+        Self::raw(102, "smoke-json", raw::Dialect::Smoke),
+        Self::raw(103, "street-light-json", raw::Dialect::StreetLight),
+        Self::raw(104, "water-json", raw::Dialect::Water),
     ];
 
-    const fn typed(id: u32, name: &'static str, units: typed::Units) -> Self {
+    const fn typed(id: u32, name: &'static str, units: &'static typed::Units) -> Self {
         Self { id, name, speech: Speech::Typed(units) }
     }
 
@@ -104,10 +108,9 @@ impl Model {
     /// A reading without a body, or with a raw one that cannot be mapped.
     pub fn from_wire(&self, reading: &pb::Reading) -> Result<Converted, RejectReason> {
         let body = reading.body.as_ref().ok_or(RejectReason::NoBody)?;
-        let canonical = typed::Units::CANONICAL;
-        let units = match &self.speech {
+        let units = match self.speech {
             Speech::Typed(units) => units,
-            Speech::Raw(_) => &canonical,
+            Speech::Raw(_) => &typed::Units::CANONICAL,
         };
         let common = typed::common_from_wire(units, reading);
         let body = match (body, &self.speech) {

@@ -444,6 +444,16 @@ impl Reading {
         common.chain(body.filter_map(|(i, field)| Some((field, self.body.value(i)?))))
     }
 
+    /// Calls `each` with all present fields and their values, common ones first: as
+    /// [`Reading::values`], in one pass over the fields.
+    #[inline]
+    pub fn visit(&self, mut each: impl FnMut(&'static Field, Value<'_>)) {
+        if self.kind() != Kind::StationStatus {
+            self.common.visit(|_, field, value| each(field, value));
+        }
+        self.body.visit(|_, field, value| each(field, value));
+    }
+
     /// Digest of everything the device said, and of nothing we made of it (no receive time,
     /// quality, or effective time): xxh3 over identity, clocks and present fields by name. Two
     /// readings with the same digest are the same reading; the audit compares by it.
@@ -457,7 +467,7 @@ impl Reading {
         for time in [self.times.measured, self.times.heard] {
             hash.update(&time.map_or(-1, DeviceTime::ms).to_le_bytes());
         }
-        for (field, value) in self.values() {
+        self.visit(|field, value| {
             hash.update(field.name.as_bytes());
             match value {
                 Value::Int(v) => hash.update(&v.to_le_bytes()),
@@ -472,7 +482,7 @@ impl Reading {
                     }
                 }
             }
-        }
+        });
         hash.digest()
     }
 

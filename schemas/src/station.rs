@@ -114,3 +114,6 @@ pub fn state_to_wire(state: &StationState) -> pb::StationState {
         firmware: state.firmware.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

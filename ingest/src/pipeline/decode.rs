@@ -3,10 +3,10 @@
 //! A pure function of topic and payload. The steps, each bounded before the next one allocates:
 //!
 //! 1. **Size.** Nothing, or more than [`limits::PAYLOAD_BYTES`], is turned away.
-//! 2. **Decompression** where the payload begins with the magic bytes of zstd or gzip ([`inflate`]);
+//! 2. **Decompression** where the payload begins with the magic bytes of zstd or gzip (`inflate`);
 //!    the same bound holds for what comes out. No uplink message begins with either: in both, the
 //!    first tag would be a known field of the wrong type or of no type at all.
-//! 3. **A pass over the wire** of our own ([`wire`]): prost drops unknown fields silently and
+//! 3. **A pass over the wire** of our own (`wire`): prost drops unknown fields silently and
 //!    allocates each element of a list before anyone can count them (1 MiB of `3a 00` is half a
 //!    million empty readings). The pass checks every tag, length and varint, counts readings, bounds
 //!    what is nested, and notes unknown fields.

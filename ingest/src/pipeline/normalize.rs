@@ -1,7 +1,7 @@
 //! From what a device said to what can be compared, and how far it can be trusted.
 //!
 //! The order is fixed: identify → units and enums (by `model_id`) → time → ranges and contradictions
-//! ([`check`]) → step, counters ([`previous`]). A fault in a *value* lowers the reading's quality and
+//! (`check`) → step, counters (`previous`). A fault in a *value* lowers the reading's quality and
 //! is stored with it; a fault in the *structure* rejects the reading. A reading has one quality, that
 //! of its worst value, and one reason, the first found of that quality.
 //!

@@ -138,7 +138,10 @@ fn read_steps(wire: impl TryInto<i64>, step: i64) -> i64 {
 }
 
 fn write_steps<T: TryFrom<i64> + Bounded>(value: i64, step: i64) -> T {
-    // Rounded to the nearest step; a model's registers do not go below zero by themselves.
+    if value == i64::MAX {
+        return T::HIGH;
+    }
+    // To the nearest step.
     clamp(value.saturating_add(value.signum() * (step / 2)) / step)
 }
 
