@@ -1,7 +1,9 @@
 //! The bounded tail of decided frames in memory, and the [`FrameSource`] over it and the log.
 //!
 //! Every decided frame enters the tail in the order of its lsn, when it is appended. Nobody sees it
-//! before its lsn is durable; if its sync fails it leaves again unseen. The oldest leave when the
+//! before its lsn is durable; if its sync fails it leaves again unseen. A sync may be faster than the
+//! way from the append to the tail, so what sinks see ends at the last frame that has entered, or
+//! they would pass over one that is on its way. The oldest leave when the
 //! tail is over its bound in bytes: a sink that still needs them reads the log's files and has the
 //! verdict applied again ([`crate::pipeline::replay`]). So a slow sink costs disk, never memory, and
 //! holds up nobody else.
@@ -20,10 +22,10 @@ use crate::pipeline::replay;
 use crate::sink::{Fed, FeedError, FrameSource};
 use crate::wal::{Log, Lsn, Reader};
 
-/// How far the log is durable, and whether more will come.
+/// How far sinks may see, and whether more will come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Progress {
-    durable: u64,
+    visible: u64,
     closed: bool,
 }
 
@@ -32,8 +34,17 @@ struct Frames {
     /// In rising order of lsn; the last ones may not be durable yet.
     frames: VecDeque<Arc<DurableFrame>>,
     bytes: usize,
-    /// Every frame above this lsn is in here.
+    /// Every frame above this lsn that has entered is in here.
     complete_above: u64,
+    durable: u64,
+}
+
+impl Frames {
+    /// Frames up to here are durable, and have entered.
+    fn visible(&self) -> u64 {
+        let entered = self.frames.back().map_or(self.complete_above, |frame| frame.lsn);
+        self.durable.min(entered)
+    }
 }
 
 /// The tail.
@@ -55,8 +66,9 @@ impl Tail {
                 frames: VecDeque::new(),
                 bytes: 0,
                 complete_above: durable,
+                durable,
             }),
-            progress: watch::Sender::new(Progress { durable, closed: false }),
+            progress: watch::Sender::new(Progress { visible: durable, closed: false }),
             limit,
         }
     }
@@ -69,6 +81,7 @@ impl Tail {
 
     /// A frame was appended. The caller keeps the order of lsns.
     pub(crate) fn push(&self, frame: Arc<DurableFrame>) {
+        let lsn = frame.lsn;
         let mut inner = self.frames.lock();
         inner.bytes += frame.memory_bytes();
         inner.frames.push_back(frame);
@@ -77,6 +90,9 @@ impl Tail {
         {
             inner.bytes -= gone.memory_bytes();
             inner.complete_above = gone.lsn;
+        }
+        if inner.durable >= lsn {
+            self.show(inner.visible());
         }
     }
 
@@ -92,7 +108,17 @@ impl Tail {
 
     /// Frames up to `up_to` are durable: sinks may see them.
     pub(crate) fn durable(&self, up_to: u64) {
-        self.progress.send_modify(|progress| progress.durable = progress.durable.max(up_to));
+        let mut inner = self.frames.lock();
+        inner.durable = inner.durable.max(up_to);
+        self.show(inner.visible());
+    }
+
+    fn show(&self, visible: u64) {
+        self.progress.send_if_modified(|progress| {
+            let more = visible > progress.visible;
+            progress.visible = progress.visible.max(visible);
+            more
+        });
     }
 
     /// Nothing more will be durable: sinks end when they have got everything.
@@ -106,7 +132,7 @@ impl Tail {
     }
 
     /// The durable frames above `after`; `None` if some of them have left the tail.
-    fn take(&self, after: u64, durable: u64, max_bytes: usize) -> Option<Taken> {
+    fn take(&self, after: u64, visible: u64, max_bytes: usize) -> Option<Taken> {
         let inner = self.frames.lock();
         if after < inner.complete_above {
             return None;
@@ -114,7 +140,7 @@ impl Tail {
         let start = inner.frames.partition_point(|frame| frame.lsn <= after);
         let mut taken = Vec::new();
         let mut bytes = 0;
-        for frame in inner.frames.range(start..).take_while(|frame| frame.lsn <= durable) {
+        for frame in inner.frames.range(start..).take_while(|frame| frame.lsn <= visible) {
             if bytes >= max_bytes {
                 let up_to = taken.last().map_or(after, |frame: &Arc<DurableFrame>| frame.lsn);
                 return Some((taken, up_to));
@@ -122,7 +148,7 @@ impl Tail {
             bytes += frame.memory_bytes();
             taken.push(Arc::clone(frame));
         }
-        Some((taken, durable.max(after)))
+        Some((taken, visible.max(after)))
     }
 }
 
@@ -150,12 +176,12 @@ impl LogSource {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let progress = *self.progress.borrow_and_update();
-            if progress.durable > after {
-                if let Some((frames, up_to)) = self.tail.take(after, progress.durable, max_bytes) {
+            if progress.visible > after {
+                if let Some((frames, up_to)) = self.tail.take(after, progress.visible, max_bytes) {
                     self.reader = None;
                     return Ok(Fed::Frames { frames, up_to });
                 }
-                return self.read_log(after, progress.durable, max_bytes).await;
+                return self.read_log(after, progress.visible, max_bytes).await;
             }
             if progress.closed {
                 return Ok(Fed::Closed);
@@ -171,14 +197,14 @@ impl LogSource {
     async fn read_log(
         &mut self,
         after: u64,
-        durable: u64,
+        visible: u64,
         max_bytes: usize,
     ) -> Result<Fed, FeedError> {
         // If this future is dropped, the reader is lost with it, and the next call opens one anew.
         let kept = self.reader.take().filter(|reader| reader.position().0 == after);
         let mut reader = kept.unwrap_or_else(|| self.log.reader(Lsn(after)));
         let read = tokio::task::spawn_blocking(move || {
-            read_some(&mut reader, durable, max_bytes).map(|taken| (taken, reader))
+            read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
         });
         let read = read.await.map_err(|e| e.to_string()).flatten();
         let ((frames, up_to), reader) = read.map_err(|why| FeedError { after, why })?;
@@ -187,14 +213,14 @@ impl LogSource {
     }
 }
 
-fn read_some(reader: &mut Reader, durable: u64, max_bytes: usize) -> Result<Taken, String> {
+fn read_some(reader: &mut Reader, visible: u64, max_bytes: usize) -> Result<Taken, String> {
     let mut frames = Vec::new();
     let mut bytes = 0;
     while bytes < max_bytes {
         // The log may be further than what has been published: what it hands out is durable.
         let next = reader.next().map_err(|e| format!("{:#}", Chain(&e)))?;
         let Some(frame) = next else {
-            return Ok((frames, durable.max(reader.position().0)));
+            return Ok((frames, visible.max(reader.position().0)));
         };
         let frame = replay::frame(frame.lsn.0, frame.body).map_err(|e| e.to_string())?;
         bytes += frame.memory_bytes();

@@ -28,7 +28,7 @@ use crate::wal::LogId;
 
 /// Bytes of frames taken at once.
 const FEED_BYTES: usize = 1 << 20;
-/// The longest time without a look at the clock and at the store's cursor.
+/// The longest time without a look at the clock, and the shortest between two openings of the gate.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Why the keeper ended before its time.
@@ -68,6 +68,8 @@ struct Since {
     bytes: u64,
     readings: u64,
     at: Instant,
+    /// When the gate was opened last.
+    opened: Instant,
 }
 
 impl Keeper {
@@ -84,8 +86,8 @@ impl Keeper {
     /// When the log cannot be read, or the last snapshot not be written. A snapshot that fails on
     /// the way is tried again.
     pub async fn run(mut self) -> Result<(), KeeperError> {
-        let mut since = Since { bytes: 0, readings: 0, at: Instant::now() };
-        let mut stored = self.core.stored.cursor();
+        let now = Instant::now();
+        let mut since = Since { bytes: 0, readings: 0, at: now, opened: now };
         loop {
             match self.feed.next(FEED_BYTES, LOOK).await? {
                 Fed::Closed => break,
@@ -96,10 +98,10 @@ impl Keeper {
                     }
                 }
             }
-            let now_stored = self.core.stored.cursor();
-            if now_stored > stored {
-                // What the store has may be forgotten: there may be room again.
-                stored = now_stored;
+            if since.opened.elapsed() >= LOOK && self.core.gate.shut() {
+                // The store may have caught up, so that there is something to forget again. The log
+                // opens the gate itself.
+                since.opened = Instant::now();
                 self.core.gate.open();
             }
             let due = since.bytes >= self.every_bytes || since.at.elapsed() >= self.every;
@@ -131,7 +133,7 @@ impl Keeper {
         }
     }
 
-    /// Takes a snapshot, on a thread that may block. By `&mut`, as a feed is not to be shared.
+    /// Takes a snapshot, on a thread that may block.
     async fn snapshot(&mut self, since: &mut Since) -> io::Result<()> {
         let lsn = self.feed.position();
         let (state, registry) = (Arc::clone(&self.state), Arc::clone(&self.registry));

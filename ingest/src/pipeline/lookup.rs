@@ -127,31 +127,30 @@ impl Lookup {
     fn answer(&self, core: &Core, log: &Log, job: Job) {
         let Job { mut publish, taken, question, mut keys } = job;
         let mut taken = Some(taken);
+        let mut question = Some(question);
         let mut answers = Answers::new();
         loop {
-            for (hash, key) in keys.drain(..) {
-                match core.stored.contains(&key) {
-                    Ok(stored) => {
-                        answers.insert(hash, stored);
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the store cannot tell whether it has a reading: its publish is not acknowledged");
-                        core.answered(&question);
-                        return;
-                    }
-                }
-            }
             let generation = core.gate.generation();
-            let attempt = core.attempt(log, publish, &answers, |_| taken.take());
+            let attempt = match ask(core, keys.drain(..), &mut answers) {
+                true => core.attempt(log, publish, &answers, |_| taken.take()),
+                false => Ok(()),
+            };
             let Err((again, hindrance)) = attempt else { break };
             publish = again;
             match hindrance {
-                // More was let go meanwhile. The first question still holds.
+                // More was let go meanwhile. The first question, if there is one, still holds.
                 Hindrance::Ask(another, more) => {
-                    core.answered(&another);
                     keys = more;
+                    match question {
+                        Some(_) => core.answered(&another),
+                        None => question = Some(another),
+                    }
                 }
                 Hindrance::Busy(_) if !self.closed() => {
+                    // An open question keeps the memory from forgetting: it may be what we wait
+                    // for. So it is given up, and put again.
+                    question.take().iter().for_each(|question| core.answered(question));
+                    answers.clear();
                     core.gate.refused(generation);
                     core.gate.wait(LOOK_AGAIN);
                     // Its readings were judged already, against what is undone now.
@@ -160,6 +159,22 @@ impl Lookup {
                 Hindrance::Busy(_) | Hindrance::Closed => break,
             }
         }
-        core.answered(&question);
+        question.iter().for_each(|question| core.answered(question));
     }
+}
+
+/// Puts the questions to the store; false if it cannot tell.
+fn ask(core: &Core, keys: impl Iterator<Item = (u64, ReadingKey)>, answers: &mut Answers) -> bool {
+    for (hash, key) in keys {
+        match core.stored.contains(&key) {
+            Ok(stored) => {
+                answers.insert(hash, stored);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot tell whether it has a reading: its publish is not acknowledged");
+                return false;
+            }
+        }
+    }
+    true
 }

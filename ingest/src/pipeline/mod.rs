@@ -138,6 +138,8 @@ impl Pipeline {
             tracing::error!("the lookup thread panicked; its publishes were not acknowledged");
         }
         let closed = self.log.close();
+        // Whoever was between its append and the tail has got there after this.
+        drop(self.core.decider.lock());
         self.core.acks.close();
         self.core.tail.close();
         // Whoever waits for room is let in, and told.

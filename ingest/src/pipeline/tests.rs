@@ -255,11 +255,13 @@ pub(super) fn good() -> AckOutcome {
 
 /// Frames of a log, each key of their rows seen once.
 pub(super) fn keys_once(frames: &[Arc<DurableFrame>]) -> HashSet<ReadingKey> {
-    let mut keys = HashSet::new();
+    let mut keys = BTreeMap::new();
     for row in frames.iter().flat_map(|frame| &frame.rows) {
-        assert!(keys.insert(ReadingKey::of(row)), "accepted twice: {row:?}");
+        let key = ReadingKey::of(row);
+        let before = keys.insert(format!("{key:?}"), (row.lsn, key));
+        assert_eq!(before.map(|(lsn, _)| lsn), None, "accepted twice, again with {}", row.lsn);
     }
-    keys
+    keys.into_values().map(|(_, key)| key).collect()
 }
 
 /// A disk whose log syncs wait while it is held.

@@ -267,11 +267,11 @@ impl<P> Devices<P> {
 
     /// Forgets devices while the memory is over its bound, for a bounded time.
     pub(crate) fn make_room(&mut self) {
-        for _ in 0..FORGET_STEPS.min(self.slots.len()) {
-            if self.bytes <= self.limit {
+        for _ in 0..FORGET_STEPS {
+            if self.bytes <= self.limit || self.slots.is_empty() {
                 return;
             }
-            self.hand = (self.hand + 1) % self.slots.len().max(1);
+            self.hand = (self.hand + 1) % self.slots.len();
             let stored = self.stored;
             let Some(place) = self.slots.get_mut(self.hand) else { continue };
             let Some(device) = place else { continue };
