@@ -23,7 +23,8 @@
 //! * A file is never changed after its rename, and its number never used again.
 //! * The cursor never moves but by the record that adds the rows below it.
 //! * A failed write loses nothing: the rows stay in memory, bounded, the feed is read no further, and
-//!   the flush is tried again into new files.
+//!   the flush is tried again; a file whose writing failed is never written again, its rows go into
+//!   a new one.
 //! * A block whose checksum is wrong is never decoded (`block`).
 //! * Files the manifest does not name are deleted at the start, and only if it could be read.
 
