@@ -33,27 +33,24 @@ pub(super) enum FlushError {
 #[derive(Debug)]
 pub(super) struct Flusher {
     shared: Arc<Shared>,
-    /// Files of commits that failed: a crash might still find their record, so they are deleted only
-    /// when a later commit has replaced the manifest.
-    doubtful: Vec<PathBuf>,
+    /// Files of the memtable at hand that are durable while their commit failed. A crash might find
+    /// their record or not, and they are right either way: the next try only commits, so that a
+    /// full disk does not fill up with files of one memtable.
+    written: Option<Vec<Arc<FileEntry>>>,
 }
 
 impl Flusher {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, doubtful: Vec::new() }
+        Self { shared, written: None }
     }
 
-    /// Stores the flushing memtable and moves the cursor, at once or not at all.
+    /// Stores the flushing memtable and moves the cursor, at once or not at all. After an error the
+    /// same memtable must come again, until it is stored.
     pub(super) fn flush(&mut self, rows: &Memtable, cursor: u64) -> Result<(), FlushError> {
-        let mut add = Vec::new();
-        let written = self.write_files(rows, &mut add);
-        let paths = add.iter().map(|file| self.shared.dir.join(file.path()));
-        if let Err(e) = written {
-            // No record names them; a full disk wants them gone now.
-            paths.for_each(|path| remove(&self.shared, &path));
-            return Err(e);
-        }
-        let paths: Vec<PathBuf> = paths.collect();
+        let add = match self.written.take() {
+            Some(written) => written,
+            None => self.write_files(rows)?,
+        };
         let edit = Edit {
             cursor,
             next_lsn: cursor.saturating_add(1),
@@ -62,14 +59,26 @@ impl Flusher {
             remove: Vec::new(),
         };
         if let Err(why) = self.shared.commit(&edit, true) {
-            self.doubtful.extend(paths);
+            self.written = Some(edit.add);
             return Err(FlushError::Io { path: self.shared.dir.join(super::manifest::NAME), why });
         }
-        self.doubtful.drain(..).for_each(|path| remove(&self.shared, &path));
         Ok(())
     }
 
-    fn write_files(
+    /// Writes all files of a memtable, or leaves none.
+    fn write_files(&self, memtable: &Memtable) -> Result<Vec<Arc<FileEntry>>, FlushError> {
+        let mut written = Vec::new();
+        let done = self.write_partitions(memtable, &mut written);
+        if done.is_err() {
+            // No record names them, and a full disk wants them gone now.
+            written
+                .iter()
+                .for_each(|file| remove(&self.shared, &self.shared.dir.join(file.path())));
+        }
+        done.map(|()| written)
+    }
+
+    fn write_partitions(
         &self,
         memtable: &Memtable,
         written: &mut Vec<Arc<FileEntry>>,

@@ -207,7 +207,7 @@ impl Manifest {
     }
 
     /// Commits a change: when this returns well, it is durable; when it fails, the change may or may
-    /// not be found after a crash, so the files it adds must stay until a later commit succeeds.
+    /// not be found after a crash, so the files it adds must stay.
     pub(super) fn commit(&mut self, edit: &Edit) -> io::Result<()> {
         let mut contents = self.contents.clone();
         contents.apply(edit);

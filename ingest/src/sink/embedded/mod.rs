@@ -6,13 +6,13 @@
 //! store/kind=water/date=2026-11-24/0000000007.parquet rows of a kind whose effective time (UTC)
 //!                                                     lies on that date, sorted by device and time
 //! ```
-//! One table per kind and one of derived rows, [`schema::Table`]; any Parquet reader opens the
+//! One table per kind and one of derived rows, [`Table`]; any Parquet reader opens the
 //! folder (`read_parquet('store/kind=water/*/*.parquet', hive_partitioning = true)`). A reader from
 //! outside may meet a file that is no longer, or not yet, the store's; inside, only files of one
-//! version of the [`manifest`] are read.
+//! version of the `manifest` are read.
 //!
 //! # Life of a row
-//! The sink's task puts durable frames into the active [`memtable`]. When that is full or old it
+//! The sink's task puts durable frames into the active `memtable`. When that is full or old it
 //! becomes the flushing one; its rows are written to files of their dates, aside, synced, renamed,
 //! the folders synced; then **one record of the manifest adds the files and moves the cursor**, and
 //! in the same moment, under one lock, the files replace the memtable in what queries see. A row is
@@ -23,8 +23,9 @@
 //! * A file is never changed after its rename, and its number never used again.
 //! * The cursor never moves but by the record that adds the rows below it.
 //! * A failed write loses nothing: the rows stay in memory, bounded, the feed is read no further, and
-//!   the flush is tried again into new files.
-//! * A block whose checksum is wrong is never decoded ([`block`]).
+//!   the flush is tried again; a file whose writing failed is never written again, its rows go into
+//!   a new one.
+//! * A block whose checksum is wrong is never decoded (`block`).
 //! * Files the manifest does not name are deleted at the start, and only if it could be read.
 
 use std::io;
@@ -87,7 +88,7 @@ pub struct EmbeddedConfig {
 impl Default for EmbeddedConfig {
     fn default() -> Self {
         Self {
-            flush_rows: 500_000,
+            flush_rows: 200_000,
             flush_bytes: 128 * 1024 * 1024,
             flush_age: Duration::from_secs(60),
             feed_bytes: 4 * 1024 * 1024,
@@ -116,7 +117,7 @@ mod humantime_text {
     }
 }
 
-/// The store cannot be opened. Nothing on disk was changed unless the variant says so.
+/// The store cannot be opened. Nothing that was stored has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file system refused.

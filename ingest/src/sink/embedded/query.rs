@@ -51,16 +51,7 @@ impl Store {
         let (files, mut rows) = self.device_view(imei, inside);
         let ranges = [imei_range(imei), effective_range(from_ms, to_ms)];
         // Day by day, so that a limit also bounds what is read.
-        let mut days: BTreeMap<i64, Vec<&Arc<FileEntry>>> = BTreeMap::new();
-        for file in files.files.values() {
-            let wanted = file.table.kind().is_some()
-                && holds(file.imei, imei.get())
-                && file.max_ms >= from_ms
-                && file.min_ms < to_ms;
-            if wanted {
-                days.entry(file.day).or_default().push(file);
-            }
-        }
+        let days = days_of(&files, imei, from_ms, to_ms);
         for (day, files) in days {
             for file in files {
                 let all = self.rows_of(file, &ranges, &mut |row| {
@@ -77,6 +68,35 @@ impl Store {
         rows.sort_by_key(|row| (row.reading.times.effective, row.lsn, row.reading.seq));
         rows.truncate(limit);
         Ok(rows)
+    }
+
+    /// A device's row with the greatest effective time below `before_ms`; of several, the one that
+    /// came last.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is damaged.
+    pub fn latest(&self, imei: Imei, before_ms: i64) -> Result<Option<Row>, QueryError> {
+        let place = |row: &Row| (row.reading.times.effective, row.lsn, row.reading.seq);
+        let before = |row: &Row| row.reading.times.effective.ms() < before_ms;
+        let (files, in_memory) = self.device_view(imei, before);
+        let mut latest = in_memory.into_iter().max_by_key(place);
+        let ranges = [imei_range(imei), effective_range(i64::MIN, before_ms)];
+        for (day, files) in days_of(&files, imei, i64::MIN, before_ms).into_iter().rev() {
+            let end = (day + 1).saturating_mul(DAY_MS);
+            if latest.as_ref().is_some_and(|row| row.reading.times.effective.ms() >= end) {
+                break;
+            }
+            for file in files {
+                let all = self.rows_of(file, &ranges, &mut |row| {
+                    if latest.as_ref().is_none_or(|latest| place(latest) < place(&row)) {
+                        latest = Some(row);
+                    }
+                    ControlFlow::Continue(())
+                })?;
+                debug_assert!(all.is_continue());
+            }
+        }
+        Ok(latest)
     }
 
     /// How many readings, of a kind or of all, have `from_ms <= effective time < to_ms`.
@@ -304,6 +324,26 @@ impl Store {
         }
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// The files of readings that can hold rows of the device in that time, by day.
+fn days_of(
+    files: &Contents,
+    imei: Imei,
+    from_ms: i64,
+    to_ms: i64,
+) -> BTreeMap<i64, Vec<&Arc<FileEntry>>> {
+    let mut days: BTreeMap<i64, Vec<&Arc<FileEntry>>> = BTreeMap::new();
+    for file in files.files.values() {
+        let wanted = file.table.kind().is_some()
+            && holds(file.imei, imei.get())
+            && file.max_ms >= from_ms
+            && file.min_ms < to_ms;
+        if wanted {
+            days.entry(file.day).or_default().push(file);
+        }
+    }
+    days
 }
 
 fn imei_range(imei: Imei) -> Range {

@@ -26,7 +26,7 @@ pub enum SinkError {
     #[error(transparent)]
     Feed(#[from] FeedError),
     /// The feed starts above the cursor: what lies between would never be stored.
-    #[error("the log is fed from lsn {position} on, the store has everything up to {cursor} only")]
+    #[error("the log is fed after lsn {position}, the store has everything up to {cursor} only")]
     Gap {
         /// Where the feed starts.
         position: u64,
@@ -158,7 +158,6 @@ impl EmbeddedSink {
             status.set_pending(shared.state.read().memory_rows());
             status.advance(cursor);
             metrics::counter!("loushan_store_flushes_total").increment(1);
-            metrics::counter!("loushan_store_flushed_readings_total").increment(rows.rows());
             Ok(flusher)
         })
     }

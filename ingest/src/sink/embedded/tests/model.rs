@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::support::{
-    DAY, DAY_MS, Driven, any_kind, any_row, exported, frame, imei, open, rows_of, sorted,
+    DAY, DAY_MS, Driven, any_kind, any_row, cases, exported, frame, imei, open, rows_of, sorted,
 };
 use crate::io::sim::{Failure, Fault, Op, PowerLoss, SimIo};
 use crate::pipeline::frame::DurableFrame;
@@ -24,6 +24,7 @@ enum Step {
     Kill,
     PowerLoss(u64),
     History { device: u64, from: i64, len: i64, limit: usize },
+    Latest { device: u64, before: i64 },
     Count { kind: Option<Kind>, from: i64, len: i64 },
     Export { after: Index },
     Contains { of: Index, change: u8 },
@@ -45,6 +46,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => any::<u64>().prop_map(Step::PowerLoss),
         3 => (0..7_u64, from(), len(), 1..20_usize)
             .prop_map(|(device, from, len, limit)| Step::History { device, from, len, limit }),
+        2 => (0..7_u64, prop_oneof![from(), Just(i64::MAX)])
+            .prop_map(|(device, before)| Step::Latest { device, before }),
         3 => (proptest::option::of(any_kind()), from(), len())
             .prop_map(|(kind, from, len)| Step::Count { kind, from, len }),
         2 => any::<Index>().prop_map(|after| Step::Export { after }),
@@ -84,6 +87,13 @@ fn check(driven: &Driven, log: &[Arc<DurableFrame>], step: &Step) -> Result<(), 
             if mine.len() <= *limit {
                 prop_assert_eq!(sorted(found), sorted(mine));
             }
+        }
+        Step::Latest { device, before } => {
+            let mine = all
+                .into_iter()
+                .filter(|row| row.reading.imei == Some(imei(*device)) && at(row) < *before)
+                .max_by_key(|row| (at(row), row.lsn, row.reading.seq));
+            prop_assert_eq!(store.latest(imei(*device), *before).unwrap(), mine);
         }
         Step::Count { kind, from, len } => {
             let to = from.saturating_add(*len);
@@ -129,7 +139,7 @@ fn check(driven: &Driven, log: &[Arc<DurableFrame>], step: &Step) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn every_answer_is_that_of_a_list_of_the_rows(steps in vec(any_step(), 1..40)) {

@@ -5,15 +5,15 @@ use loushan_schemas::reading::{Body, Water};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::schema::Table;
+use super::super::schema::{ROW_GROUP_ROWS, Table};
 use super::super::{decode, write};
 use super::support::{
-    DAY, DAY_MS, Driven, any_kind, any_row, exported, frame, imei, row, rows_of, sorted,
+    DAY, DAY_MS, Driven, any_kind, any_row, cases, exported, frame, imei, row, rows_of, sorted,
 };
 use crate::io::sim::SimIo;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn a_row_reads_back_equal_from_memory_and_from_a_file(
@@ -145,20 +145,27 @@ fn a_meters_history_becomes_intervals_and_a_repeated_one_is_told_once() {
 }
 
 #[test]
-fn one_devices_rows_are_found_among_many_pages() {
+fn one_devices_rows_are_found_among_many_pages_and_row_groups() {
     let mut driven = Driven::open(SimIo::new());
-    let rows: Vec<_> = (0..40_000)
+    let rows: Vec<_> = (0..140_000)
         .map(|i| row(Kind::Smoke, i % 5000, i, DAY + i64::try_from(i).unwrap()))
         .collect();
     let frames: Vec<_> =
         rows.chunks(1000).zip(1..).map(|(r, lsn)| frame(lsn, r.to_vec())).collect();
     driven.push(&frames);
     driven.flush().unwrap();
-    for device in [0, 1, 2499, 4999] {
-        let mine = rows_of(&frames).into_iter().filter(|r| r.reading.imei == Some(imei(device)));
+    assert!(rows.len() > ROW_GROUP_ROWS);
+    // The last ones lie on both sides of the border of the row groups, and behind it.
+    for device in [0, 1, 2499, 4681, 4682, 4999] {
+        let mine: Vec<_> = rows_of(&frames)
+            .into_iter()
+            .filter(|row| row.reading.imei == Some(imei(device)))
+            .collect();
         let found = driven.store.history(imei(device), DAY, DAY + DAY_MS, 100).unwrap();
-        assert_eq!(sorted(found), mine.collect::<Vec<_>>());
+        assert_eq!(sorted(found), mine);
+        assert_eq!(mine.len(), 28);
     }
-    assert_eq!(driven.store.count(Some(Kind::Smoke), DAY + 100, DAY + 30_100).unwrap(), 30_000);
-    assert_eq!(exported(&driven.store, 39).len(), 1000);
+    let count = driven.store.count(Some(Kind::Smoke), DAY + 100, DAY + 130_100).unwrap();
+    assert_eq!(count, 130_000);
+    assert_eq!(exported(&driven.store, 139).len(), 1000);
 }

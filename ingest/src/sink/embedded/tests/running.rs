@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::super::{EmbeddedConfig, SinkError, Store};
 use super::support::{DAY, exported, frame, open_with, row, rows_of};
+use crate::io::Io;
 use crate::io::sim::{Failure, Fault, Op, PowerLoss, SimIo};
 use crate::pipeline::frame::DurableFrame;
 use crate::sink::{Fed, Feed, FeedError, FrameSource, SinkFigures, SinkStatus};
@@ -157,6 +158,28 @@ async fn on_a_disk_in_trouble_rows_wait_in_bounded_memory_and_are_all_stored_in_
             open_with(io.power_loss(7, PowerLoss::ForgetAll), EmbeddedConfig::default());
         assert_eq!(exported(&store, 0), rows_of(&log), "{op:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_fail_do_not_fill_the_disk_with_files_of_the_same_rows() {
+    let io = SimIo::new();
+    let mut running = start(&io, config());
+    let failure = Failure::Errno(28);
+    let path = "MANIFEST".to_owned();
+    io.inject(Fault { op: Op::Write, path, after: 0, times: 10, failure });
+    let log = frames(3);
+    for frame in &log {
+        running.send(frame).await;
+    }
+    running.until("stored", |f| f.stored == 9).await;
+    running.feed = None;
+    running.task.await.unwrap().unwrap();
+    assert!(!io.clear_faults(), "all ten commits failed");
+    let folder = super::support::dir().join("kind=parking/date=2026-11-24");
+    let files: u64 = running.store.stats().tables.values().map(|table| table.files).sum();
+    assert_eq!(io.list(&folder).unwrap().len() as u64, files);
+    assert!(files <= 3, "{files} files of three frames");
+    assert_eq!(exported(&running.store, 0), rows_of(&log));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,6 +26,12 @@ use crate::wal::LogId;
 pub(super) const DAY: i64 = 1_795_478_400_000;
 pub(super) const DAY_MS: i64 = 86_400_000;
 
+/// So many cases of a property; the environment may ask for more.
+pub(super) fn cases(n: u32) -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").map(|_| ProptestConfig::default().cases);
+    ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(asked.unwrap_or(n)) }
+}
+
 pub(super) fn log_id() -> LogId {
     LogId::from_bytes(*b"the log of tests")
 }
