@@ -255,6 +255,24 @@ fn after_a_failed_sync_the_group_is_written_elsewhere_and_counts_once() {
     assert_eq!(super::tests::files(dir.path(), config).cursor(), 2);
 }
 
+#[test]
+fn a_group_whose_sync_failed_does_not_count_once_a_later_segment_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DeadLetterConfig::default();
+    let mut opened = files(dir.path(), config);
+    opened.append(&[letter(1, "bs0001", b"one")], 1).unwrap();
+    opened.append(&[letter(2, "bs0001", b"two")], 2).unwrap();
+    drop(opened);
+    // As if the second sync had failed, the next segment been made, and power been lost then.
+    let next = Header { log_id: LOG, after: 1 }.encode();
+    std::fs::write(segment(dir.path(), 1), next).unwrap();
+    assert_eq!(lsns(dir.path()), [1]);
+    let mut opened = files(dir.path(), config);
+    assert_eq!(opened.cursor(), 1);
+    opened.append(&[letter(2, "bs0001", b"two")], 2).unwrap();
+    assert_eq!(lsns(dir.path()), [1, 2]);
+}
+
 #[tokio::test]
 async fn a_disk_that_refuses_is_named_and_waited_for() {
     let dir = tempfile::tempdir().unwrap();

@@ -172,3 +172,54 @@ impl Held {
         self.limits.bytes = self.limits.bytes.min((fits / 2).max(LEAST));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use loushan_schemas::kind::Kind;
+
+    use super::*;
+    use crate::sink::influx::testing::{frame, row};
+
+    fn held(readings: usize) -> Held {
+        Held::new(Limits { readings, bytes: 1 << 20, age: Duration::from_secs(1) })
+    }
+
+    fn frames(readings: &[(u64, u32)]) -> Vec<Arc<DurableFrame>> {
+        let rows = |count: u32| (0..count).map(|n| row(Kind::Smoke, n)).collect();
+        readings.iter().map(|(lsn, count)| Arc::new(frame(*lsn, rows(*count)))).collect()
+    }
+
+    #[test]
+    fn a_batch_ends_with_a_whole_frame_and_its_end_passes_no_reading_outside_it() {
+        let mut held = held(5);
+        let now = Instant::now();
+        held.add(&frames(&[(3, 4), (5, 3), (8, 0), (9, 6), (12, 0)]), 20, now);
+        let (first, second) = (held.pop().unwrap(), held.pop().unwrap());
+        assert_eq!((first.len(), first.up_to), (7, 5));
+        // What holds no readings behind the last one goes with it.
+        assert_eq!((second.len(), second.up_to), (6, 20));
+        assert!(held.pop().is_none() && held.due().is_none());
+
+        held.add(&frames(&[(21, 5), (22, 1)]), 25, now);
+        let full = held.pop().unwrap();
+        assert_eq!((full.len(), full.up_to), (5, 21));
+        assert_eq!((held.readings(), held.due()), (1, Some(now + Duration::from_secs(1))));
+        held.add(&frames(&[]), 30, now);
+        held.finish();
+        assert_eq!(held.pop().unwrap().up_to, 30);
+    }
+
+    #[test]
+    fn ranges_of_a_batch_are_its_readings_lines() {
+        let mut held = held(3);
+        held.add(&frames(&[(1, 3)]), 1, Instant::now());
+        let batch = held.pop().unwrap();
+        let parts: Vec<Bytes> = (0..3).map(|i| batch.lines(&(i..i + 1))).collect();
+        assert_eq!(parts.concat(), batch.lines(&(0..3)));
+        assert!(parts.iter().all(|lines| lines.starts_with(b"smoke,") && lines.ends_with(b"\n")));
+        let (unit, note) = batch.unit(2).unwrap();
+        assert_eq!((unit.row, note.lsn), (2, 1));
+    }
+}
