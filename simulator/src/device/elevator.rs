@@ -7,7 +7,7 @@
 use loushan_schemas::reading::{Body, Elevator};
 
 use super::{Model, NEVER, Trigger};
-use crate::city::{DAY, HOUR, MINUTE, SECOND, by_hour, local_hour};
+use crate::city::{DAY, HOUR, MINUTE, SECOND, by_hour, in_service, local_hour};
 use crate::seed::Rng;
 
 const MODE_NORMAL: i32 = 1;
@@ -65,7 +65,8 @@ pub(super) struct Lift {
 impl Lift {
     pub(super) fn new(start: i64, nature: &mut Rng, rng: &mut Rng) -> Self {
         let floors = nature.between(6, 32);
-        let trips = nature.between(10_000, 900_000);
+        // Busier than any lift was, so that a later run never begins below an earlier one.
+        let trips = nature.between(10_000, 900_000) + in_service(start) / (15 * SECOND);
         Self {
             phase: Phase::Idle,
             since: start,
