@@ -238,6 +238,8 @@ impl Model for Lift {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::city::{day_start, local_day};
     use crate::seed::Use;

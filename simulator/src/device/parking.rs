@@ -121,6 +121,8 @@ impl Model for Space {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::seed::Use;
 

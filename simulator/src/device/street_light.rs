@@ -151,6 +151,8 @@ impl Model for Lamp {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::seed::Use;
 

@@ -203,6 +203,8 @@ impl Model for Meter {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn water(meter: &mut Meter, now: i64, rng: &mut Rng) -> Water {
