@@ -29,8 +29,9 @@ const IDLE_S: [i64; 24] = [
 
 /// Mean time between two entrapments of one lift.
 const BETWEEN_ENTRAPMENTS: i64 = 90 * DAY;
-/// A floor's height, and its time at full speed.
+/// A floor's height.
 const FLOOR_MM: i64 = 3000;
+/// How long doors take to open or close.
 const DOOR_MOVES: i64 = 2 * SECOND;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,7 @@ impl Lift {
         if to == from { if from == 1 { self.floors } else { 1 } } else { to }
     }
 
-    /// Between which floors the car is: floors passed, and whether it stands level with one.
+    /// The floor the car stands at, or passed last.
     fn position(&self, now: i64) -> i64 {
         match self.phase {
             Phase::Moving { to } => {

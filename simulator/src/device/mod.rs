@@ -118,6 +118,8 @@ impl Device {
         };
         let mut device = Self {
             imei: plan.imei,
+            // Every run is a reboot. Its number is the start's second, so that no two starts share keys
+            // and nothing has to be remembered from the last run.
             boot_epoch: u32::try_from(start / SECOND).unwrap_or(u32::MAX),
             seq: 0,
             radio,
