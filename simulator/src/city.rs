@@ -8,6 +8,15 @@ pub(crate) const MINUTE: i64 = 60 * SECOND;
 pub(crate) const HOUR: i64 = 60 * MINUTE;
 pub(crate) const DAY: i64 = 24 * HOUR;
 
+/// When the pilot began: 2024-01-01 UTC. What devices counted before a run, they counted since then,
+/// so that the next run goes on above the last one.
+const PILOT: i64 = 1_704_067_200_000;
+
+/// Milliseconds of the pilot before a moment; none before it began.
+pub(crate) const fn in_service(ms: i64) -> i64 {
+    if ms > PILOT { ms - PILOT } else { 0 }
+}
+
 /// China has one time zone, UTC+8.
 const ZONE: i64 = 8 * HOUR;
 

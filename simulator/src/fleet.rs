@@ -177,6 +177,8 @@ pub(crate) fn plan(seed: u64, records: &[StationRecord], devices: u32) -> Vec<St
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;

@@ -11,6 +11,10 @@ use crate::fault::FaultRates;
 use crate::fleet::{DEVICES_PER_STATION, MAX_DEVICES_PER_STATION, MAX_STATIONS, STATIONS};
 use crate::station::Cut;
 
+/// A rate at which a fleet can be watched: every device of the default fleet speaks every ten seconds.
+/// In its own rhythm such a fleet says about five things a second.
+pub const DEMO_RATE: u32 = 1000;
+
 /// The MQTT version the stations speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MqttVersion {
@@ -47,7 +51,8 @@ pub struct FleetOptions {
     pub speed: u32,
     /// When a batch is full: readings.
     pub batch_readings: usize,
-    /// How long a batch's first reading waits at most, in simulated time.
+    /// How long a batch's first reading waits at most, in simulated time: a compressed run wants a
+    /// longer one, or its batches hold one reading each.
     pub linger: Duration,
     /// Batches of one station that may be unacknowledged; the station makes no more until one is.
     pub window: usize,

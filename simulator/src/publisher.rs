@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use loushan_schemas::topic::{Channel, Topic};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -57,11 +58,15 @@ impl Pace {
     }
 }
 
-/// How a session ended.
-enum End {
-    /// Everything is acknowledged and the DISCONNECT has left.
-    Done,
-    Lost(LinkError),
+/// Why a session ended before everything was acknowledged and the DISCONNECT had left.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    /// Open another.
+    #[error(transparent)]
+    Connection(#[from] LinkError),
+    /// What is not in the ledger must not be sent: end the run.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// A station and its session.
@@ -106,24 +111,20 @@ impl Publisher {
                 return Ok(());
             }
             let (sender, mut driver) = link::open(&self.link);
-            match connected(&mut driver).await {
-                Ok(()) => {
-                    backoff = BACKOFF_FIRST;
-                    self.stats.well();
-                    let _online = Online::new(Arc::clone(&self.stats));
-                    match self.session(&window, &mut supply, &sender, &mut driver).await? {
-                        End::Done => return Ok(()),
-                        End::Lost(error) => {
-                            FleetStats::add(&self.stats.reconnects, 1);
-                            tracing::debug!(station = %self.station.plan.station, %error, "connection lost");
-                            self.stats.trouble(format!("connection lost: {error}"));
-                        }
+            if let Err(error) = connected(&mut driver).await {
+                FleetStats::add(&self.stats.failed_connects, 1);
+                self.trouble("connect failed", &error);
+            } else {
+                backoff = BACKOFF_FIRST;
+                self.stats.well();
+                let _online = Online::new(Arc::clone(&self.stats));
+                match self.session(&window, &mut supply, &sender, &mut driver).await {
+                    Ok(()) => return Ok(()),
+                    Err(Broken::Ledger(error)) => return Err(error),
+                    Err(Broken::Connection(error)) => {
+                        FleetStats::add(&self.stats.reconnects, 1);
+                        self.trouble("connection lost", &error);
                     }
-                }
-                Err(error) => {
-                    FleetStats::add(&self.stats.failed_connects, 1);
-                    tracing::debug!(station = %self.station.plan.station, %error, "connect failed");
-                    self.stats.trouble(format!("connect failed: {error}"));
                 }
             }
             let half = backoff / 2;
@@ -133,13 +134,18 @@ impl Publisher {
         }
     }
 
+    fn trouble(&self, what: &str, error: &LinkError) {
+        tracing::debug!(station = %self.station.plan.station, %error, "{what}");
+        self.stats.trouble(format!("{what}: {error}"));
+    }
+
     async fn session(
         &mut self,
         window: &Window,
         supply: &mut Supply,
         sender: &LinkSender,
         driver: &mut LinkDriver,
-    ) -> Result<End, LedgerError> {
+    ) -> Result<(), Broken> {
         {
             let mut held = window.held.lock();
             // The birth of the last connection is of no use; this one has its own.
@@ -152,10 +158,9 @@ impl Publisher {
         let (stats, ledger) = (Arc::clone(&self.stats), self.ledger.clone());
         let drive = async {
             loop {
-                match driver.poll().await {
-                    Ok(LinkEvent::Disconnected) => return Ok(End::Done),
-                    Ok(event) => window.on(event, &stats, ledger.as_deref())?,
-                    Err(error) => return Ok(End::Lost(error)),
+                match driver.poll().await? {
+                    LinkEvent::Disconnected => return Ok(()),
+                    event => window.on(event, &stats, ledger.as_deref())?,
                 }
             }
         };
@@ -166,69 +171,63 @@ impl Publisher {
         }
     }
 
-    /// Hands over the birth, what is held, and then new batches as they are due.
+    /// Hands over the birth, what is held, and then new batches as they are due; at the end of the run
+    /// the goodbye, when all else is acknowledged.
     async fn feed(
         &mut self,
         window: &Window,
         supply: &mut Supply,
         sender: &LinkSender,
-    ) -> Result<End, LedgerError> {
+    ) -> Result<(), Broken> {
         let topics = Topics::of(&self.station);
-        let birth = Station::state(self.station.session, true, self.pace.simulated(Instant::now()));
-        window.held.lock().push_front(Held::state(birth));
-        if let Err(lost) = self.resend(window, sender, &topics).await? {
-            return Ok(End::Lost(lost));
-        }
+        window.held.lock().push_front(Held::state(self.state(true)));
+        self.resend(window, sender, &topics).await?;
         while let Some(batch) = self.next(window, supply).await {
             let held = self.hold(batch)?;
             let (channel, payload) = (held.channel, held.payload.clone());
             // Held before it is handed over: from here on it is sent, now or on the next connection.
             window.held.lock().push_back(held);
-            if let Err(lost) = sender.publish(topics.of_channel(channel), false, payload).await {
-                return Ok(End::Lost(lost));
-            }
+            sender.publish(topics.of_channel(channel), false, payload).await?;
         }
         window.empty().await;
-        let gone = Station::state(self.station.session, false, self.pace.simulated(Instant::now()));
-        window.held.lock().push_back(Held::state(gone.clone()));
-        if let Err(lost) = sender.publish(topics.of_channel(Channel::State), true, gone).await {
-            return Ok(End::Lost(lost));
-        }
+        window.held.lock().push_back(Held::state(self.state(false)));
+        self.resend(window, sender, &topics).await?;
         window.empty().await;
-        if let Err(lost) = sender.disconnect().await {
-            return Ok(End::Lost(lost));
-        }
+        sender.disconnect().await?;
         // The other half ends when the DISCONNECT has left.
         sleep(GOODBYE).await;
-        Ok(End::Done)
+        Ok(())
     }
 
+    /// The station's `state` message of this moment.
+    fn state(&self, online: bool) -> Bytes {
+        Station::state(self.station.session, online, self.pace.simulated(Instant::now()))
+    }
+
+    /// Hands over everything that is held and was not handed over on this connection.
     async fn resend(
         &self,
         window: &Window,
         sender: &LinkSender,
         topics: &Topics,
-    ) -> Result<Result<(), LinkError>, LedgerError> {
+    ) -> Result<(), Broken> {
         loop {
-            let (topic, retain, payload) = {
+            let (channel, payload) = {
                 let mut held = window.held.lock();
                 // Those in front may have been acknowledged meanwhile; the order stays.
                 let waiting = held.iter_mut().find(|publish| publish.handed_over.is_none());
-                let Some(publish) = waiting else { return Ok(Ok(())) };
+                let Some(publish) = waiting else { return Ok(()) };
                 publish.handed_over = Some(Instant::now());
-                if publish.sent_before && publish.channel != Channel::State {
+                if publish.channel != Channel::State {
                     FleetStats::add(&self.stats.redelivered, 1);
                     if let (Some(ledger), Some(id)) = (&self.ledger, publish.id) {
                         ledger.sent_again(id)?;
                     }
                 }
-                publish.sent_before = true;
-                let retain = publish.channel == Channel::State;
-                (topics.of_channel(publish.channel), retain, publish.payload.clone())
+                (publish.channel, publish.payload.clone())
             };
-            if let Err(lost) = sender.publish(topic, retain, payload).await {
-                return Ok(Err(lost));
-            }
+            let retain = channel == Channel::State;
+            sender.publish(topics.of_channel(channel), retain, payload).await?;
         }
     }
 
@@ -293,7 +292,6 @@ impl Publisher {
             id,
             handed_over: Some(Instant::now()),
             pkid: None,
-            sent_before: true,
         })
     }
 }

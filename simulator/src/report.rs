@@ -233,3 +233,31 @@ impl fmt::Display for Summary {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_add_up_and_trouble_is_told_until_it_is_over() {
+        let stats = FleetStats::default();
+        let earlier = stats.snapshot();
+        FleetStats::add(&stats.batches_sent, 10);
+        FleetStats::add(&stats.batches_acked, 6);
+        FleetStats::add(&stats.refused, 1);
+        FleetStats::add(&stats.readings_acked, 300);
+        for ms in 1..=100 {
+            stats.latency(Duration::from_millis(ms));
+        }
+        stats.trouble("connect failed: no route".to_owned());
+        let now = stats.snapshot();
+        assert_eq!(now.unacknowledged(), 3);
+        // Two digits of 50 and 99 ms.
+        assert!((50..=51).contains(&now.ack_p50.as_millis()), "{:?}", now.ack_p50);
+        assert!((99..=100).contains(&now.ack_p99.as_millis()), "{:?}", now.ack_p99);
+        let line = now.line(&earlier, Duration::from_secs(2));
+        assert!(line.contains("150 readings/s") && line.contains("no route"), "{line}");
+        stats.well();
+        assert_eq!(stats.snapshot().trouble, None);
+    }
+}

@@ -127,7 +127,7 @@ impl Fleet {
             tasks.spawn(publisher.run());
         }
         tracing::info!(
-            target = ?target, stations = options.stations, seed = options.seed,
+            broker = ?target, stations = options.stations, seed = options.seed,
             start = start_ms / 1000, "fleet started"
         );
 

@@ -1,6 +1,6 @@
 //! The ledger in memory, and what was found of it.
 //!
-//! About 70 bytes a reading: ten million take 700 MB.
+//! About 100 bytes a reading: ten million take a gigabyte.
 
 use std::path::Path;
 

@@ -97,17 +97,18 @@ impl Device {
         // What a device *is* depends on the seed alone, what happens to it on the start as well.
         let mut nature = Rng::new(Use::Plan, &[seed, plan.imei.get()]);
         let mut rng = Rng::new(Use::Device, &[seed, start.unsigned_abs(), plan.imei.get()]);
+        let key = [seed, plan.imei.get()];
         let radio = Radio::new(plan.kind, plan.station, &mut nature);
         let model: Box<dyn Model + Send + Sync> = match plan.kind {
             Kind::Parking => Box::new(parking::Space::new(start, &mut nature, &mut rng)),
             Kind::StreetLight => Box::new(street_light::Lamp::new(start, &mut nature)),
             Kind::Smoke => {
-                Box::new(smoke::Detector::new(start, radio.battery_low(), &mut nature, &mut rng))
+                Box::new(smoke::Detector::new(start, key, radio.battery_low(), &mut nature))
             }
             Kind::Elevator => Box::new(elevator::Lift::new(start, &mut nature, &mut rng)),
             // A station's own figures are no device's; meters are the commonest.
             Kind::Water | Kind::StationStatus => {
-                Box::new(water::Meter::new(start, plan.imei.get(), seed, &mut nature, &mut rng))
+                Box::new(water::Meter::new(start, key, &mut nature))
             }
         };
         let whole_seconds = plan.kind == Kind::Water;
@@ -117,6 +118,8 @@ impl Device {
         };
         let mut device = Self {
             imei: plan.imei,
+            // Every run is a reboot. Its number is the start's second, so that no two starts share keys
+            // and nothing has to be remembered from the last run.
             boot_epoch: u32::try_from(start / SECOND).unwrap_or(u32::MAX),
             seq: 0,
             radio,
@@ -204,4 +207,43 @@ pub(crate) fn unreceived(measured_ms: i64) -> Option<Times> {
         effective: measured,
         source: TimeSource::Measured,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use loushan_schemas::field::Value;
+
+    use super::*;
+    use crate::city::HOUR;
+
+    /// A service that knows a device from the last run would take a lower counter for a reset.
+    #[test]
+    fn no_counter_falls_from_one_run_to_the_next() {
+        let start = 1_790_000_000_000;
+        for kind in [Kind::Parking, Kind::StreetLight, Kind::Smoke, Kind::Elevator, Kind::Water] {
+            for serial in 0..20 {
+                let plan = DevicePlan { imei: Imei::from_body(86_000 + serial), kind, station: 1 };
+                let device = |start| Device::new(plan, 5, start, Rhythm::Every(1_000_000_000));
+                let last = |device: &mut Device, until: i64| {
+                    let mut last = None;
+                    while device.next() < until {
+                        let now = device.next();
+                        last = device.speak(now).map(|(_, reading, _)| reading).or(last);
+                    }
+                    last.unwrap()
+                };
+                let before = last(&mut device(start), start + HOUR);
+                let after = last(&mut device(start + HOUR + 1000), start + HOUR + 3000);
+                for (field, value) in after.values().filter(|(field, _)| field.counter.is_some()) {
+                    let old = before.values().find(|(f, _)| f.name == field.name).unwrap().1;
+                    let (Value::Int(old), Value::Int(new)) = (old, value) else {
+                        panic!("{field:?}")
+                    };
+                    assert!(new >= old, "{} fell from {old} to {new}", field.name);
+                }
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@
 use loushan_schemas::reading::{Body, Parking};
 
 use super::{Model, Trigger};
-use crate::city::{HOUR, MINUTE, SECOND, by_hour, outdoor_dc};
+use crate::city::{HOUR, MINUTE, SECOND, by_hour, in_service, outdoor_dc};
 use crate::seed::Rng;
 
 const FREE: i32 = 1;
@@ -47,7 +47,8 @@ impl Space {
             since: start - rng.wait_ms(HOUR),
             next_report: 0,
             mean_stay,
-            change_count: nature.between(0, 40_000),
+            // More than any space sees, so that a later run never begins below an earlier one.
+            change_count: nature.between(0, 40_000) + in_service(start) / MINUTE,
             field: std::array::from_fn(|_| nature.between(-420, 420)),
             car: [0; 3],
             car_above_cm: 0,
@@ -120,6 +121,8 @@ impl Model for Space {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::seed::Use;
 

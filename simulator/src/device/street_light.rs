@@ -6,7 +6,7 @@
 use loushan_schemas::reading::{Body, StreetLight};
 
 use super::{Model, Trigger};
-use crate::city::{DAY, HOUR, MINUTE, day_start, local_day, outdoor_dc, sun};
+use crate::city::{DAY, HOUR, MINUTE, day_start, in_service, local_day, outdoor_dc, sun};
 use crate::seed::Rng;
 
 /// Dimming between eleven at night and five in the morning, in percent.
@@ -45,14 +45,15 @@ fn schedule(day: i64, shade: i64) -> [(i64, i64); 4] {
 
 impl Lamp {
     pub(super) fn new(start: i64, nature: &mut Rng) -> Self {
-        let lit_ms = nature.between(100, 20_000) * HOUR;
+        // As if always lit before, so that a later run never begins below an earlier one.
+        let lit_ms = nature.between(100, 20_000) * HOUR + in_service(start);
         let rated_w = *[60, 90, 120, 150].get(nature.below(4) as usize).unwrap_or(&90);
         let mut lamp = Self {
             dim_pct: 0,
             next_switch: 0,
             switched: start - HOUR,
             counted: start,
-            energy_w_ms: lit_ms * rated_w,
+            energy_w_ms: lit_ms * (rated_w + 1),
             lit_ms,
             rated_w,
             tilt_ddeg: nature.between(0, 30),
@@ -150,6 +151,8 @@ impl Model for Lamp {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::seed::Use;
 

@@ -24,7 +24,6 @@ pub(super) struct Held {
     /// Since when, on this connection.
     pub(super) handed_over: Option<Instant>,
     pub(super) pkid: Option<u16>,
-    pub(super) sent_before: bool,
 }
 
 /// What the two halves of a session share.
@@ -44,7 +43,6 @@ impl Held {
             id: None,
             handed_over: None,
             pkid: None,
-            sent_before: false,
         }
     }
 }
