@@ -8,8 +8,7 @@ use std::time::Duration;
 use loushan_broker::config::BrokerConfig;
 use loushan_broker::handler::Acknowledgement;
 use support::{
-    Running, Scripted, connect_v4, connect_v5, packet, publish_v4, publish_v5, start, text,
-    within,
+    Running, Scripted, connect_v4, connect_v5, packet, publish_v4, publish_v5, start, text, within,
 };
 
 async fn running() -> Running {
@@ -190,10 +189,7 @@ async fn overlapping_subscriptions_bring_one_copy_with_all_their_identifiers() {
     publisher.send(&publish_v4(2, "o/x", Some(1), b"one")).await;
     let got = client.packet().await;
     let ids = [[0x0b, 1, 0x0b, 2], [0x0b, 2, 0x0b, 1]];
-    assert!(
-        ids.iter().any(|ids| got == publish_v5(2, "o/x", Some(1), ids, b"one")),
-        "{got:02x?}"
-    );
+    assert!(ids.iter().any(|ids| got == publish_v5(2, "o/x", Some(1), ids, b"one")), "{got:02x?}");
     // By the router as well: one copy of each, in order.
     let mut other = running.v4("p2").await;
     for payload in [b"2", b"3", b"4"] {
@@ -384,7 +380,9 @@ async fn a_subscriber_that_takes_nothing_stalls_nobody_and_is_let_go() {
     }
     within("the slow one's end", async {
         let mut sink = vec![0; 1 << 20];
-        while tokio::io::AsyncReadExt::read(&mut slow.stream, &mut sink).await.is_ok_and(|n| n > 0) {}
+        while tokio::io::AsyncReadExt::read(&mut slow.stream, &mut sink).await.is_ok_and(|n| n > 0)
+        {
+        }
     })
     .await;
 }

@@ -116,8 +116,7 @@ async fn bytes_in_flight_are_bounded_by_not_reading() {
 async fn a_client_that_takes_nothing_of_what_is_written_is_cut_after_the_write_timeout() {
     let gate = Arc::<Gate>::default();
     gate.open();
-    let config =
-        BrokerConfig { write_timeout: Duration::from_secs(7), ..BrokerConfig::default() };
+    let config = BrokerConfig { write_timeout: Duration::from_secs(7), ..BrokerConfig::default() };
     let mut client = connected(&gate, config).await;
     let begun = Instant::now();
     // Pings until the broker, whose answers nobody takes, reads no more.

@@ -54,7 +54,12 @@ pub(super) fn pack(message: &Message, epoch: Instant) -> protocol::Packet {
 }
 
 /// Unpacks what [`pack`] packed; `None` for anything else.
-pub(super) fn unpack(topic: &Bytes, payload: Bytes, mut envelope: Bytes, epoch: Instant) -> Option<Message> {
+pub(super) fn unpack(
+    topic: &Bytes,
+    payload: Bytes,
+    mut envelope: Bytes,
+    epoch: Instant,
+) -> Option<Message> {
     let topic = std::str::from_utf8(topic.get(2..)?).ok()?;
     let flags = envelope.try_get_u8().ok()?;
     let expires = envelope.try_get_u64().ok()?;
@@ -75,6 +80,7 @@ pub(super) fn unpack(topic: &Bytes, payload: Bytes, mut envelope: Bytes, epoch: 
         retain: flags & RETAINED != 0,
         from: std::str::from_utf8(&from).ok()?.into(),
         properties: PublishProperties { forwarded: envelope, expiry: None },
+        order: 0,
         expires: if expires == NEVER {
             None
         } else {

@@ -52,9 +52,7 @@ impl Outgoing {
         let entry = self.in_flight.get(self.sent)?;
         self.sent += 1;
         Some(match &entry.delivery {
-            Some(delivery) => {
-                Next::Publish { id: entry.id, dup: true, delivery: delivery.clone() }
-            }
+            Some(delivery) => Next::Publish { id: entry.id, dup: true, delivery: delivery.clone() },
             None => Next::Release(entry.id),
         })
     }
