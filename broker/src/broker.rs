@@ -81,7 +81,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker that hands what `handler` claims to it and lets everybody do everything.
+    /// A broker that hands what `handler` claims to it and lets everybody do everything. Its figures
+    /// go to the metrics recorder that is installed by now.
     #[must_use]
     pub fn new(config: BrokerConfig, handler: Arc<dyn PublishHandler>) -> Self {
         Self::with_authority(config, handler, Arc::new(AllowAll))

@@ -142,6 +142,7 @@ where
         write,
         decoder,
         input,
+        read_size: READ_SMALL,
         out,
         link: Link::new(Arc::clone(shared), client, attached.session.clone()),
         version,
