@@ -22,7 +22,7 @@ use crate::retained::Retained;
 use crate::router::Router;
 use crate::session::{QueueLimits, Session};
 use crate::subscriptions::Subscriptions;
-use crate::will::{self, PendingWill};
+use crate::will::{PendingWill, Publication};
 
 /// How often sessions and wills are looked at for being due.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) abandon: CancellationToken,
     tasks: TaskTracker,
     next_client: AtomicU64,
+    next_order: AtomicU64,
     pending: AtomicUsize,
 }
 
@@ -80,7 +81,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker that hands what `handler` claims to it and lets everybody do everything.
+    /// A broker that hands what `handler` claims to it and lets everybody do everything. Its figures
+    /// go to the metrics recorder that is installed by now.
     #[must_use]
     pub fn new(config: BrokerConfig, handler: Arc<dyn PublishHandler>) -> Self {
         Self::with_authority(config, handler, Arc::new(AllowAll))
@@ -110,6 +112,7 @@ impl Broker {
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
             next_client: AtomicU64::new(0),
+            next_order: AtomicU64::new(1),
             pending: AtomicUsize::new(0),
             config,
             handler,
@@ -227,7 +230,14 @@ impl Shared {
     }
 
     pub(crate) fn publish_will(self: &Arc<Self>, will: PendingWill) {
-        self.tasks.spawn(will::publish(Arc::clone(self), will));
+        let shared = Arc::clone(self);
+        let begun = Publication::begin(&shared, will);
+        self.tasks.spawn(async move { begun.finish(&shared).await });
+    }
+
+    /// A number for a message to be retained, greater than all before it.
+    pub(crate) fn next_order(&self) -> u64 {
+        self.next_order.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn report_pending(&self, count: usize) {

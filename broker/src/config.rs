@@ -73,7 +73,7 @@ impl Default for BrokerConfig {
             max_session_expiry: Duration::from_secs(24 * 3600),
             retained_bytes: 64 * MIB,
             live_feed_bytes: 16 * MIB,
-            router_bytes: 128 * MIB,
+            router_bytes: 256 * MIB,
             router_max_topics: 100_000,
         }
     }
@@ -93,5 +93,27 @@ mod human_duration {
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
         humantime::parse_duration(&text)
             .map_err(|e| de::Error::custom(format_args!("\"{text}\" is not a duration: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_write_them_and_unknown_keys_are_refused() {
+        let written = serde_json::to_value(BrokerConfig::default()).unwrap();
+        assert_eq!(written["max_session_expiry"], "1day");
+        let read: BrokerConfig = serde_json::from_value(written).unwrap();
+        assert_eq!(read, BrokerConfig::default());
+        let read: BrokerConfig = serde_json::from_str(r#"{"connect_timeout": "1m 30s"}"#).unwrap();
+        assert_eq!(read.connect_timeout, Duration::from_secs(90));
+        for (bad, said) in [
+            (r#"{"connect_timeout": "soon"}"#, "\"soon\" is not a duration"),
+            (r#"{"conect_timeout": "1s"}"#, "unknown field"),
+        ] {
+            let error = serde_json::from_str::<BrokerConfig>(bad).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

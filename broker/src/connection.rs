@@ -25,7 +25,7 @@ use crate::wire::encode;
 
 pub(crate) use handshake::serve;
 
-/// Room made for one read: small for the many that say little, large once a read filled it.
+/// Room made for one read: small for the many that say little, larger while reads fill it.
 const READ_SMALL: usize = 4 * 1024;
 const READ_LARGE: usize = 64 * 1024;
 
@@ -45,6 +45,7 @@ struct Connection<S> {
     write: WriteHalf<S>,
     decoder: Decoder,
     input: BytesMut,
+    read_size: usize,
     out: BytesMut,
     link: Link,
     version: Version,
@@ -128,10 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
         let acks = Arc::clone(self.link.acks());
         let session = Arc::clone(self.link.session());
-        if self.input.capacity() - self.input.len() < READ_SMALL {
-            let filled = self.input.len() >= READ_SMALL;
-            self.input.reserve(if filled { READ_LARGE } else { READ_SMALL });
+        if self.input.capacity() - self.input.len() < self.read_size {
+            self.input.reserve(self.read_size);
         }
+        let room = self.input.capacity() - self.input.len();
         tokio::select! {
             biased;
             () = self.kick.cancelled() => return Err(End::TakenOver),
@@ -145,9 +146,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             () = session.wake.notified() => {}
             () = self.link.unpaused(), if paused => {}
             read = self.read.read_buf(&mut self.input), if reading => {
-                if read? == 0 {
-                    return Err(End::Closed);
-                }
+                self.read_size = match read? {
+                    0 => return Err(End::Closed),
+                    filled if filled == room => (self.read_size * 4).min(READ_LARGE),
+                    few if few < self.read_size / 4 => (self.read_size / 2).max(READ_SMALL),
+                    _ => self.read_size,
+                };
             }
             () = self.shared.stop.cancelled(), if !draining => {
                 self.drain_until = Some(Instant::now() + self.shared.config.drain_timeout);

@@ -5,6 +5,8 @@
 //! * [`handler`]: the seam to whoever makes publishes durable.
 //! * [`auth`]: the seam to whoever decides who may do what.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod ack;
 pub mod auth;
 mod broker;

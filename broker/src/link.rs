@@ -15,7 +15,7 @@ pub(crate) use end::End;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -27,6 +27,9 @@ use crate::session::Session;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Packet, Version};
+
+/// How soon a link that waits for the router's congestion to end looks again.
+const CONGESTION: Duration = Duration::from_millis(10);
 
 /// Who is connected.
 #[derive(Debug, Clone)]
@@ -69,6 +72,8 @@ pub(crate) struct Link {
     held: VecDeque<wire::Publish>,
     outcomes: Vec<AckOutcome>,
     expiry_changed: Option<u32>,
+    /// Something was subscribed or unsubscribed.
+    subscribes: bool,
 }
 
 impl Link {
@@ -87,6 +92,7 @@ impl Link {
             held: VecDeque::new(),
             outcomes: Vec::new(),
             expiry_changed: None,
+            subscribes: false,
         }
     }
 
@@ -112,7 +118,10 @@ impl Link {
 
     /// Whether the socket must not be read because of us: its keep-alive timer then stands still.
     pub(crate) fn is_paused(&self) -> bool {
-        self.busy.is_some() || self.is_full() || self.shared.in_flight.is_full()
+        self.busy.is_some()
+            || self.is_full()
+            || self.shared.in_flight.is_full()
+            || self.subscribes && self.shared.router.is_congested()
     }
 
     /// Whether the bounds of this connection alone are reached; its own acknowledgements end that.
@@ -132,6 +141,8 @@ impl Link {
             self.shared.handler.ready().await;
         } else if self.shared.in_flight.is_full() && !self.is_full() {
             self.shared.in_flight.available().await;
+        } else if !self.is_full() {
+            tokio::time::sleep(CONGESTION).await;
         } else {
             std::future::pending().await
         }
@@ -154,7 +165,7 @@ impl Link {
                 let known = self.session.lock().received.remove(&ack.id);
                 self.unacknowledged = self.unacknowledged.saturating_sub(known.into());
                 let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
-                encode::ack(out, self.client.version, AckKind::PubComp, ack.id, reason, &[]);
+                encode::ack(out, self.client.version, AckKind::Complete, ack.id, reason, &[]);
                 Ok(())
             }
             Packet::PingReq => {

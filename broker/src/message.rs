@@ -22,28 +22,33 @@ pub(crate) struct Message {
     pub(crate) properties: PublishProperties,
     /// When it stops being of use.
     pub(crate) expires: Option<Instant>,
+    /// Of two retained messages of a topic the one with the greater number was published later. 0
+    /// for all that are not retained.
+    pub(crate) order: u64,
 }
 
 impl Message {
-    pub(crate) fn from_publish(publish: wire::Publish, from: Arc<str>) -> Self {
+    pub(crate) fn from_publish(publish: wire::Publish, from: Arc<str>, order: u64) -> Self {
         Self {
             topic: publish.topic,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             from,
+            order,
             expires: expires(&publish.properties),
             properties: publish.properties,
         }
     }
 
-    pub(crate) fn from_will(will: Will, from: Arc<str>) -> Self {
+    pub(crate) fn from_will(will: Will, from: Arc<str>, order: u64) -> Self {
         Self {
             topic: will.topic,
             payload: will.payload,
             qos: will.qos,
             retain: will.retain,
             from,
+            order,
             expires: expires(&will.properties),
             properties: will.properties,
         }
@@ -86,6 +91,7 @@ pub(crate) mod tests {
             from: "publisher".into(),
             properties: PublishProperties::default(),
             expires: None,
+            order: 0,
         })
     }
 }

@@ -29,9 +29,14 @@ impl Retained {
     }
 
     /// Keeps the message in place of its topic's last one; an empty payload only forgets that
-    /// [MQTT-3.3.1-6]. Returns whether there was room: when not, the topic has no retained message.
+    /// [MQTT-3.3.1-6]. One that was published before it is left alone: publishes of two connections
+    /// may become durable in one moment and come here in either order. Returns whether there was
+    /// room: when not, the topic has no retained message.
     pub(crate) fn set(&self, message: &Arc<Message>) -> bool {
         let mut inner = self.inner.write();
+        if inner.messages.get(&message.topic).is_some_and(|kept| kept.order > message.order) {
+            return true;
+        }
         if let Some(old) = inner.messages.remove(&message.topic) {
             inner.bytes = inner.bytes.saturating_sub(old.cost());
         }
@@ -92,6 +97,16 @@ mod tests {
         assert_eq!(retained.matching("a")[0].payload, "aa");
         assert!(retained.set(&message("a", "")) && retained.set(&message("c", "zz")));
         assert!(retained.matching("a").is_empty() && retained.matching("+").len() == 2);
+    }
+
+    #[test]
+    fn what_was_published_earlier_does_not_replace_what_was_published_later() {
+        let retained = Retained::new(10_000);
+        let numbered = |payload: &str, order: u64| {
+            Arc::new(Message { order, ..Message::clone(&message("a", payload)) })
+        };
+        assert!(retained.set(&numbered("birth", 2)) && retained.set(&numbered("will", 1)));
+        assert_eq!(retained.matching("a")[0].payload, "birth");
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@
 mod actor;
 mod envelope;
 mod inbox;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,8 @@ pub(crate) struct Router {
 struct RouterState {
     failed: AtomicBool,
     restarts: AtomicU64,
+    /// How often a router that had seen its fill was replaced.
+    replaced: AtomicU64,
 }
 
 /// The bounds on a router.
@@ -103,6 +106,11 @@ impl Router {
         if *self.started.lock() {
             self.inbox.push(Command::Close(session.client_id.clone()));
         }
+    }
+
+    /// Whether so many subscriptions wait for the router that no more should be read for now.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.inbox.is_congested()
     }
 
     /// Whether the router runs (or nobody needed one yet), and how often it had to be restarted.

@@ -53,8 +53,8 @@ pub(crate) struct State {
     /// A connected client fell too far behind: a message of QoS 1 or 2 found no room.
     pub(crate) overflowed: bool,
     pub(crate) outgoing: Outgoing,
-    /// Retained messages that a SUBSCRIBE brought; they are the store's, so their bytes are not
-    /// counted again.
+    /// Retained messages that a SUBSCRIBE brought; they are the store's, so only what is kept here of
+    /// each is bounded.
     retained: VecDeque<Delivery>,
     queue: VecDeque<Delivery>,
     /// Bytes of `queue` and of what is in flight.
@@ -124,10 +124,18 @@ impl Session {
         room
     }
 
-    /// Puts the retained messages that a SUBSCRIBE brings before everything that waits.
-    pub(crate) fn enqueue_retained(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        self.lock().retained.extend(deliveries);
+    /// Puts the retained messages that a SUBSCRIBE brings before everything that waits. Returns how
+    /// many found no room: a client may subscribe faster than it reads.
+    pub(crate) fn enqueue_retained(&self, mut deliveries: Vec<Delivery>) -> usize {
+        let mut state = self.lock();
+        let limit = self.limits.session / size_of::<Delivery>();
+        let room = limit.saturating_sub(state.retained.len());
+        let dropped = deliveries.len().saturating_sub(room);
+        deliveries.truncate(room);
+        state.retained.extend(deliveries);
+        drop(state);
         self.wake.notify_one();
+        dropped
     }
 
     /// What is to be sent next, within the client's receive maximum.

@@ -126,7 +126,8 @@ async fn mqtt_4_3_3_a_qos_2_publish_is_handled_once_until_its_pubrel() {
     client.expect(&[0x70, 3, 0, 7, 0x92]).await;
     // After PUBREL the id is another publish's.
     client.send(&publish).await;
-    within("the second publish", offers.recv()).await.unwrap();
+    let (second, _ticket) = within("the second publish", offers.recv()).await.unwrap();
+    assert_eq!(&*second.topic, "t/x");
 }
 
 #[tokio::test]

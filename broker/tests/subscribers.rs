@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use loushan_broker::config::BrokerConfig;
 use loushan_broker::handler::Acknowledgement;
 use support::{
@@ -385,4 +383,52 @@ async fn a_subscriber_that_takes_nothing_stalls_nobody_and_is_let_go() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_2_24_what_is_longer_than_the_client_takes_is_not_sent_to_it() {
+    let running = running().await;
+    let mut client = running.raw().await;
+    client.send(&connect_v5("small", true, 0, &[0x27, 0, 0, 0, 30])).await;
+    client.packet().await;
+    client.send(&subscribe_v5(1, &[], &[("m", 1)])).await;
+    client.expect(&[0x90, 4, 0, 1, 0, 1]).await;
+    let mut publisher = running.v4("p").await;
+    for (id, len) in [(1, 22), (2, 23), (3, 1)] {
+        publisher.send(&publish_v4(2, "m", Some(id), &vec![0; len])).await;
+        publisher.expect(&[0x40, 2, 0, id as u8]).await;
+    }
+    client.expect(&publish_v5(2, "m", Some(1), &[], &[0; 22])).await;
+    client.expect(&publish_v5(2, "m", Some(3), &[], &[0; 1])).await;
+}
+
+#[tokio::test]
+async fn mqtt_3_10_4_after_unsuback_nothing_more_comes() {
+    let running = running().await;
+    let (mut client, mut publisher) = (running.v4("s").await, running.v4("p").await);
+    for round in 1..=3 {
+        client.send(&subscribe_v4(round, "u", 0)).await;
+        client.expect(&[0x90, 3, 0, round as u8, 0]).await;
+        publisher.send(&publish_v4(0, "u", None, &[round as u8])).await;
+        client.expect(&publish_v4(0, "u", None, &[round as u8])).await;
+        client.send(&packet(0xa2, &[&round.to_be_bytes()[..], &text("u")].concat())).await;
+        client.expect(&[0xb0, 2, 0, round as u8]).await;
+        publisher.send(&publish_v4(0, "u", None, b"nobody")).await;
+        publisher.expect_silence().await;
+        client.expect_silence().await;
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_3_2_6_a_message_says_how_long_it_is_still_of_use() {
+    let running = running().await;
+    let mut publisher = running.v5("p").await;
+    publisher.send(&publish_v5(3, "e", Some(1), &[2, 0, 0, 0, 100], b"x")).await;
+    publisher.expect(&[0x40, 2, 0, 1]).await;
+    let mut client = running.v5("s").await;
+    client.send(&subscribe_v5(1, &[], &[("e", 0)])).await;
+    client.expect(&[0x90, 4, 0, 1, 0, 0]).await;
+    let got = client.packet().await;
+    let expected = |left| publish_v5(1, "e", None, &[2, 0, 0, 0, left], b"x");
+    assert!((98..=100).any(|left| got == expected(left)), "{got:02x?}");
 }

@@ -13,7 +13,7 @@ use crate::auth::{Credentials, Refusal};
 use crate::broker::Shared;
 use crate::link::{Client, End, Link};
 use crate::registry::Attached;
-use crate::will::PendingWill;
+use crate::will::{PendingWill, Publication};
 use crate::wire::decode::Decoder;
 use crate::wire::encode::{self, ConnAck};
 use crate::wire::reason::Reason;
@@ -31,16 +31,30 @@ where
     let link = connected(&shared, stream, peer).await;
     shared.metrics.connections.decrement(1.0);
     // The connection is over; its tickets may not be.
-    if let Some((mut link, finish)) = link {
+    if let Some(Ended { mut link, finish, will }) = link {
+        let settle = async {
+            link.settle(finish).await;
+            if let Some(will) = will {
+                will.finish(&shared).await;
+            }
+        };
         tokio::select! {
-            () = link.settle(finish) => {}
+            () = settle => {}
             () = shared.abandon.cancelled() => shared.report_pending(link.pending()),
         }
     }
 }
 
-/// The connection itself. Returns its link and whether what was held is still to be offered.
-async fn connected<S>(shared: &Arc<Shared>, stream: S, peer: SocketAddr) -> Option<(Link, bool)>
+/// What a connection leaves.
+struct Ended {
+    link: Link,
+    /// What was read and not offered is still to be.
+    finish: bool,
+    will: Option<Publication>,
+}
+
+/// The connection itself.
+async fn connected<S>(shared: &Arc<Shared>, stream: S, peer: SocketAddr) -> Option<Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -128,6 +142,7 @@ where
         write,
         decoder,
         input,
+        read_size: READ_SMALL,
         out,
         link: Link::new(Arc::clone(shared), client, attached.session.clone()),
         version,
@@ -139,14 +154,21 @@ where
     };
     let end = connection.run().await;
     let expiry = connection.link.expiry_changed().filter(|_| expiry != 0).unwrap_or(expiry);
-    ended(shared, &attached, *connect, &end, expiry.min(max_expiry));
+    let will = ended(shared, &attached, *connect, &end, expiry.min(max_expiry));
     connection.farewell(&end).await;
-    Some((connection.link, matches!(end, End::Client { .. } | End::Shutdown)))
+    let finish = matches!(end, End::Client { .. } | End::Shutdown);
+    Some(Ended { link: connection.link, finish, will })
 }
 
 /// The session is let go and the will is published or kept: before the last words to the client, so
 /// that nobody waits for one that does not listen.
-fn ended(shared: &Arc<Shared>, attached: &Attached, connect: Connect, end: &End, expiry: u32) {
+fn ended(
+    shared: &Arc<Shared>,
+    attached: &Attached,
+    connect: Connect,
+    end: &End,
+    expiry: u32,
+) -> Option<Publication> {
     let id = &attached.session.client_id;
     shared.metrics.disconnect(end.label());
     match end {
@@ -165,10 +187,10 @@ fn ended(shared: &Arc<Shared>, attached: &Attached, connect: Connect, end: &End,
     };
     let expiry = Duration::from_secs(expiry.into());
     shared.finished(&attached.session);
+    // Before the session is let go: a connection that takes it over publishes later.
+    let begun = now.map(|will| Publication::begin(shared, will));
     shared.detached(shared.registry.detach(attached, expiry, later));
-    if let Some(will) = now {
-        shared.publish_will(will);
-    }
+    begun
 }
 
 async fn first_packet<S: AsyncRead>(

@@ -135,3 +135,41 @@ async fn connect_must_come_in_time() {
     assert!(rest(client).await.is_empty());
     assert_eq!(begun.elapsed(), BrokerConfig::default().connect_timeout);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_on_all_connections_together_stops_the_reading_of_each() {
+    let gate = Arc::<Gate>::default();
+    let config = BrokerConfig { total_in_flight_bytes: 300, ..BrokerConfig::default() };
+    let broker = Broker::new(config, gate.clone());
+    let mut clients = Vec::new();
+    for id in [b'1', b'2', b'3'] {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+        let mut connect = CONNECT.to_vec();
+        connect[14] = id;
+        client.write_all(&connect).await.unwrap();
+        let mut connack = [0; 4];
+        client.read_exact(&mut connack).await.unwrap();
+        clients.push(client);
+    }
+    for client in clients.iter_mut().take(2) {
+        client.write_all(&PUBLISH.repeat(2)).await.unwrap();
+        // Time for the broker to take it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(broker.shared.in_flight.is_full());
+    // The third has published nothing. One read of it was under way, and then it is not read all the
+    // same; nor does its keep-alive end it.
+    let third = clients.get_mut(2).unwrap();
+    let mut pong = [0; 2];
+    third.write_all(&[0xc0, 0]).await.unwrap();
+    third.read_exact(&mut pong).await.unwrap();
+    third.write_all(&[0xc0, 0]).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(60), third.read_exact(&mut pong));
+    assert!(answered.await.is_err(), "the broker read on");
+    gate.open();
+    third.read_exact(&mut pong).await.unwrap();
+    assert_eq!(pong, [0xd0, 0]);
+    assert_eq!(broker.shared.in_flight.used(), 0);
+}

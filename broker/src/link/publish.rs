@@ -29,7 +29,7 @@ impl Link {
                 encode::ack(
                     out,
                     self.client.version,
-                    AckKind::PubRec,
+                    AckKind::Received,
                     publish.id,
                     Reason::SUCCESS,
                     &[],
@@ -79,7 +79,8 @@ impl Link {
             retain: publish.retain,
             origin: Origin::Client(self.client.id.clone()),
         };
-        let message = Message::from_publish(publish, self.client.id.clone());
+        let order = if publish.retain { self.shared.next_order() } else { 0 };
+        let message = Message::from_publish(publish, self.client.id.clone(), order);
         let Some(lane) = lane else {
             self.shared.deliver(message);
             let durable = AckOutcome::Durable(Acknowledgement::default());
@@ -144,10 +145,10 @@ impl Link {
             } else {
                 self.session.lock().received.insert(id);
             }
-            AckKind::PubRec
+            AckKind::Received
         } else {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            AckKind::PubAck
+            AckKind::Ack
         };
         let version = self.client.version;
         if acknowledgement.rejected == 0 && acknowledgement.reason.is_none()
@@ -167,8 +168,8 @@ impl Link {
     fn refuse(&mut self, publish: &wire::Publish, out: &mut BytesMut) -> Result<(), End> {
         let kind = match publish.qos {
             QoS::AtMostOnce => return Ok(()),
-            QoS::AtLeastOnce => AckKind::PubAck,
-            QoS::ExactlyOnce => AckKind::PubRec,
+            QoS::AtLeastOnce => AckKind::Ack,
+            QoS::ExactlyOnce => AckKind::Received,
         };
         if self.client.version == Version::V311 {
             return Err(End::invalid(

@@ -12,12 +12,21 @@ use crate::wire::encode::{self, AckKind, Outgoing};
 use crate::wire::reason::Reason;
 use crate::wire::{Ack, PublishProperties, RetainHandling, Subscribe, Unsubscribe};
 
+/// Filters of one SUBSCRIBE; the others are refused. A packet has room for a quarter of a million, and
+/// each is a walk through what is retained.
+const MAX_FILTERS: usize = 1024;
+
 impl Link {
     pub(super) fn subscribe(&mut self, subscribe: Subscribe, out: &mut BytesMut) {
         let id = subscribe.subscription_id;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut retained = Vec::new();
-        for wanted in subscribe.filters {
+        self.subscribes = true;
+        for (index, wanted) in subscribe.filters.into_iter().enumerate() {
+            if index >= MAX_FILTERS {
+                codes.push(Reason::QUOTA_EXCEEDED);
+                continue;
+            }
             let subscription = Subscription { filter: wanted.filter, options: wanted.options, id };
             match self.subscribe_one(&subscription) {
                 Ok(is_new) => {
@@ -28,7 +37,8 @@ impl Link {
             }
         }
         encode::suback(out, self.client.version, subscribe.id, &codes);
-        self.session.enqueue_retained(retained);
+        let dropped = self.session.enqueue_retained(retained);
+        self.shared.metrics.subscriber_dropped.increment(dropped as u64);
     }
 
     /// Subscribes to one filter; says whether that is new.
@@ -79,6 +89,7 @@ impl Link {
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe, out: &mut BytesMut) {
+        self.subscribes = true;
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let known = self.session.lock().subscriptions.remove(filter).is_some();
@@ -99,7 +110,7 @@ impl Link {
         }
         let known = self.session.received(ack.id);
         let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
-        encode::ack(out, self.client.version, AckKind::PubRel, ack.id, reason, &[]);
+        encode::ack(out, self.client.version, AckKind::Release, ack.id, reason, &[]);
     }
 
     /// Appends messages for the client until `out` holds `high` bytes or nothing more may be sent.
@@ -117,7 +128,7 @@ impl Link {
                     encode::ack(
                         out,
                         self.client.version,
-                        AckKind::PubRel,
+                        AckKind::Release,
                         id,
                         Reason::SUCCESS,
                         &[],

@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hashbrown::{HashMap, HashSet};
-use rumqttd::Notification;
-use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{self, Packet};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Command, Inbox};
+use super::reader::{Reader, watch};
 use super::{RouterState, Settings, envelope, filter_key};
-use crate::fanout;
 use crate::metrics::Metrics;
 use crate::session::Session;
 
@@ -25,7 +24,7 @@ use crate::session::Session;
 const BATCH: usize = 256;
 
 /// Filters that a new router has memory for, at least.
-const MIN_FILTERS: usize = 64;
+const MIN_FILTERS: usize = 256;
 
 /// Segments of a filter's log; the oldest goes when one more is needed.
 const SEGMENTS: usize = 4;
@@ -36,11 +35,14 @@ const MIN_SEGMENT: usize = 1024;
 /// A router that is replaced gets this long to hand over what it has.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// A router that takes nothing for so long has failed, though its thread may live.
+const HUNG: Duration = Duration::from_secs(5);
+
 /// Wait before a router is started again, so that one that cannot start is not started in a circle.
 const RESTART_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Opens a link by name; holds the router's sender, whose type the library does not name.
-type Open = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), LinkError> + Send>;
+type Open = Box<dyn Fn(&str) -> Option<(LinkTx, LinkRx)> + Send>;
 
 /// See the module.
 pub(super) struct Actor {
@@ -228,13 +230,9 @@ impl Actor {
             return;
         };
         let name = self.names.take();
-        let (mut tx, rx) = match (router.open)(&format!("s{name}")) {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::warn!(client = %client_id, %error, "no link to the router");
-                self.names.free.push(name);
-                return;
-            }
+        let Some((mut tx, rx)) = (router.open)(&format!("s{name}")) else {
+            self.names.free.push(name);
+            return;
         };
         self.next_link += 1;
         for filter in &link.filters {
@@ -263,9 +261,13 @@ impl Actor {
         let Some(router) = &mut self.router else { return };
         let last = router.publisher.buffer().pop_back();
         let sent = last.is_none_or(|packet| send(&mut router.publisher, packet));
+        let since = std::time::Instant::now();
         while sent && !router.publisher.buffer().is_empty() {
             if router.died.load(Ordering::Acquire) {
                 return;
+            }
+            if since.elapsed() > HUNG {
+                return self.failed("it takes nothing");
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -304,14 +306,14 @@ impl Actor {
         };
         let sender = rumqttd::Router::new(0, config).spawn();
         let open: Open = Box::new(move |name| {
-            LinkBuilder::new(name, sender.clone()).build().map(|(tx, rx, _)| (tx, rx))
+            LinkBuilder::new(name, sender.clone())
+                .build()
+                .map(|(tx, rx, _)| (tx, rx))
+                .inspect_err(|error| tracing::warn!(%error, "no link to the router"))
+                .ok()
         });
-        let (publisher, watched) = match open("publisher") {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::error!(%error, "the router does not answer");
-                return self.failed("it does not answer");
-            }
+        let Some((publisher, watched)) = open("publisher") else {
+            return self.failed("it does not answer");
         };
         let died = Arc::new(AtomicBool::new(false));
         let generation = self.generation;
@@ -333,6 +335,7 @@ impl Actor {
 
     /// A router that has seen too much makes room for a new one.
     fn replace(&mut self) {
+        self.state.replaced.fetch_add(1, Ordering::AcqRel);
         tracing::info!("the router has seen its fill of filters or topics and is replaced");
         let old = self.router.take();
         std::thread::sleep(QUIET);
@@ -360,7 +363,7 @@ impl Running {
 
 /// Ends a router: see the module's documentation of `router`.
 fn provoke_end(open: &Open) {
-    if let Ok((mut tx, rx)) = open("end") {
+    if let Some((mut tx, rx)) = open("end") {
         send(&mut tx, disconnect());
         // An error says that it has ended already.
         drop(rx.ready());
@@ -392,54 +395,4 @@ fn subscribe(tx: &mut LinkTx, filter: &str) {
 /// ended, which its watcher tells as well.
 fn send(tx: &mut LinkTx, packet: Packet) -> bool {
     matches!(tx.send(packet).now_or_never(), Some(Ok(_)))
-}
-
-/// Waits for the router's end on a link that gets nothing else.
-async fn watch(mut rx: LinkRx, died: Arc<AtomicBool>, inbox: Arc<Inbox>, generation: u64) {
-    while rx.next().await.is_ok() {}
-    died.store(true, Ordering::Release);
-    inbox.push(Command::Died(generation));
-}
-
-/// Moves what a link brings into its session's queue.
-struct Reader {
-    session: Arc<Session>,
-    inbox: Arc<Inbox>,
-    number: u64,
-    let_go: CancellationToken,
-    epoch: Instant,
-    metrics: Metrics,
-}
-
-impl Reader {
-    async fn run(self, mut rx: LinkRx) {
-        loop {
-            let notification = tokio::select! {
-                biased;
-                () = self.let_go.cancelled() => break,
-                notification = rx.next() => notification,
-            };
-            match notification {
-                Ok(Some(Notification::Forward(forward))) => {
-                    self.forward(forward);
-                    // A link with a thousand messages is no reason to keep others waiting.
-                    tokio::task::coop::consume_budget().await;
-                }
-                // The library stops a link that has 200 messages until it asks for more.
-                Ok(Some(Notification::Unschedule)) => drop(rx.wake().await),
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        drop(rx);
-        self.inbox.push(Command::Drained(self.number));
-    }
-
-    fn forward(&self, forward: rumqttd::Forward) {
-        let Some((message, key)) = envelope::open(forward, self.epoch) else { return };
-        let Some(delivery) = fanout::live_copy(&self.session, &message, key) else { return };
-        if !self.session.enqueue(delivery) {
-            self.metrics.subscriber_dropped.increment(1);
-        }
-    }
 }

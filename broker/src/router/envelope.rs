@@ -80,6 +80,7 @@ pub(super) fn unpack(
         retain: flags & RETAINED != 0,
         from: std::str::from_utf8(&from).ok()?.into(),
         properties: PublishProperties { forwarded: envelope, expiry: None },
+        order: 0,
         expires: if expires == NEVER {
             None
         } else {

@@ -24,8 +24,12 @@ pub(super) enum Command {
     Crash,
 }
 
-/// A queue; messages in it are bounded in bytes. The other commands are bounded by what causes
-/// them: connections and their subscriptions.
+/// Commands other than messages, beyond which clients' sockets are not read: subscribing and
+/// unsubscribing in a circle is cheaper for a client than for the router.
+const CONGESTED: usize = 10_000;
+
+/// A queue; messages in it are bounded in bytes. Of the other commands there are no more than
+/// [`CONGESTED`], what was read when there were so many, and one for each connection that ends.
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -37,6 +41,7 @@ pub(super) struct Inbox {
 struct Queue {
     commands: VecDeque<Command>,
     bytes: usize,
+    others: usize,
 }
 
 impl Inbox {
@@ -59,8 +64,15 @@ impl Inbox {
     }
 
     pub(super) fn push(&self, command: Command) {
-        self.queue.lock().commands.push_back(command);
+        let mut queue = self.queue.lock();
+        queue.others += 1;
+        queue.commands.push_back(command);
+        drop(queue);
         self.filled.notify_one();
+    }
+
+    pub(super) fn is_congested(&self) -> bool {
+        self.queue.lock().others > CONGESTED
     }
 
     /// Waits until there is something to do, and takes all of it.
@@ -70,6 +82,7 @@ impl Inbox {
             self.filled.wait(&mut queue);
         }
         queue.bytes = 0;
+        queue.others = 0;
         into.append(&mut queue.commands);
     }
 }

@@ -120,6 +120,16 @@ async fn a_router_that_has_seen_too_many_topics_or_filters_is_replaced_and_nothi
         assert_eq!(fixture.next().await.0, filter);
         fixture.unsubscribe(&filter);
     }
+    assert!(fixture.router.state.replaced.load(Ordering::Acquire) > 5);
+    let fixture = Fixture::new(&BrokerConfig::default());
+    for n in 0..600 {
+        let filter = format!("c/{n}");
+        fixture.subscribe(&filter);
+        fixture.unsubscribe(&filter);
+    }
+    fixture.subscribe("c/#");
+    fixture.until_live("c/x").await;
+    assert!(fixture.router.state.replaced.load(Ordering::Acquire) > 0);
     // None of that was a failure.
     assert_eq!(fixture.router.health(), (true, 0));
 }

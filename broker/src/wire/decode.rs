@@ -32,11 +32,6 @@ impl Decoder {
         Self { version: None, max_packet, topics: Topics::default() }
     }
 
-    /// The protocol of the connection, once its CONNECT was decoded.
-    pub(crate) fn version(&self) -> Option<Version> {
-        self.version
-    }
-
     /// The next packet of `input`, if all of it is there.
     ///
     /// # Errors

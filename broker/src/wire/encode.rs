@@ -36,10 +36,14 @@ pub(crate) struct Outgoing<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum AckKind {
-    PubAck = packets::PUBACK << 4,
-    PubRec = packets::PUBREC << 4,
-    PubRel = packets::PUBREL << 4 | 2,
-    PubComp = packets::PUBCOMP << 4,
+    /// PUBACK.
+    Ack = packets::PUBACK << 4,
+    /// PUBREC.
+    Received = packets::PUBREC << 4,
+    /// PUBREL.
+    Release = packets::PUBREL << 4 | 2,
+    /// PUBCOMP.
+    Complete = packets::PUBCOMP << 4,
 }
 
 /// Bytes of a variable byte integer.
