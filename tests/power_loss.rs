@@ -7,7 +7,6 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use loushan_ingest::clock::Clock;
 use loushan_ingest::config::Config;
 use loushan_ingest::io::sim::{PowerLoss, SimIo};
 use loushan_ingest::service::{Outside, Service};
-use loushan_simulator::{Fleet, FleetOptions, FleetStats, audit};
+use loushan_simulator::{FleetOptions, audit};
+use support::fleet::Running;
 use support::wait_for;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -85,22 +85,6 @@ impl Machine {
     }
 }
 
-fn fleet(target: SocketAddr, ledger: &Path) -> (Runtime, CancellationToken, Arc<FleetStats>) {
-    let runtime = Runtime::new().unwrap();
-    let stop = CancellationToken::new();
-    let stats = Arc::new(FleetStats::default());
-    let options = FleetOptions {
-        stations: 60,
-        seed: 23,
-        rate: Some(1500),
-        ledger: Some(ledger.to_path_buf()),
-        ..FleetOptions::new(format!("mqtt://{target}"))
-    };
-    let run = Fleet::run(options, stop.clone(), Arc::clone(&stats));
-    runtime.spawn(async move { run.await.unwrap() });
-    (runtime, stop, stats)
-}
-
 fn nothing_acknowledged_is_lost(mode: PowerLoss) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = dir.path().join("ledger.bin");
@@ -108,7 +92,13 @@ fn nothing_acknowledged_is_lost(mode: PowerLoss) {
     let mut disk = SimIo::new();
     let mut machine = Machine::boot(&disk, any, any);
     let (mqtt, http) = (machine.mqtt, machine.http);
-    let (fleet_runtime, fleet_stop, stats) = fleet(mqtt, &ledger);
+    let fleet = Running::start(FleetOptions {
+        stations: 60,
+        seed: 23,
+        rate: Some(1500),
+        ledger: Some(ledger.clone()),
+        ..FleetOptions::new(format!("mqtt://{mqtt}"))
+    });
 
     let mut duplicates = 0;
     for loss in 0..LOSSES {
@@ -123,11 +113,7 @@ fn nothing_acknowledged_is_lost(mode: PowerLoss) {
     }
     let before = machine.accepted();
     wait_for("readings to flow", || (machine.accepted() > before + 300).then_some(()));
-    fleet_stop.cancel();
-    wait_for("the fleet's last acknowledgements", || {
-        (stats.snapshot().unacknowledged() == 0).then_some(())
-    });
-    fleet_runtime.shutdown_timeout(Duration::from_secs(5));
+    println!("{}", fleet.stop());
 
     let report = audit(&ledger, &format!("http://{http}")).unwrap();
     println!("{mode:?}: {duplicates} duplicates before the last boot\n{report}");

@@ -24,7 +24,7 @@ def main():
         if not list(folder.glob("*/*.parquet")):
             continue
         table = f"read_parquet('{files}', hive_partitioning = true, union_by_name = true)"
-        entry = {"rows": duckdb.sql(f"select count(*) from {table}").fetchone()[0]}
+        entry = {"rows": duckdb.sql(f"select count(*) from {table}").fetchall()[0][0]}
         entry["types"] = {
             name: str(kind_) for name, kind_ in
             [(row[0], row[1]) for row in duckdb.sql(f"describe select * from {table}").fetchall()]
@@ -33,7 +33,7 @@ def main():
             key = KEY.get(kind, DEVICE_KEY)
             entry["distinct"] = duckdb.sql(
                 f"select count(*) from (select distinct {key} from {table})"
-            ).fetchone()[0]
+            ).fetchall()[0][0]
         result[kind] = entry
     print(json.dumps(result))
 

@@ -4,6 +4,7 @@
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod fleet;
 pub mod mqtt;
 pub mod wire;
 
