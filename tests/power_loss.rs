@@ -42,7 +42,7 @@ impl Machine {
         // Small segments and quick flushes, so that power is lost between all of their steps.
         let settings = [
             ("LOUSHAN__DATA__DIR", "/data"),
-            ("LOUSHAN__LOG__SEGMENT_BYTES", "1MiB"),
+            ("LOUSHAN__LOG__SEGMENT_BYTES", "8MiB"),
             ("LOUSHAN__SINK__EMBEDDED__FLUSH_AGE", "1s"),
         ];
         let environment = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
