@@ -1,2 +1,9 @@
-//! The `loushan` binary.
-fn main() {}
+//! The `loushan` binary: see `cli` for what it can be told.
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,3 +1,30 @@
 //! MQTT for devices and operators: it never looks inside a payload.
+//!
+//! * [`Broker`]: made from a [`config::BrokerConfig`] and a [`handler::PublishHandler`], served on a
+//!   listener of its owner's until its owner says stop.
+//! * [`handler`]: the seam to whoever makes publishes durable.
+//! * [`auth`]: the seam to whoever decides who may do what.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod ack;
+pub mod auth;
+mod broker;
+mod budget;
+pub mod config;
+mod connection;
+mod fanout;
 pub mod handler;
+mod link;
+mod message;
+mod metrics;
+mod registry;
+mod retained;
+mod router;
+mod session;
+mod subscriptions;
+mod topic;
+mod will;
+mod wire;
+
+pub use broker::{Broker, Health, ShutdownReport};

@@ -1,6 +1,15 @@
 //! Decode, normalize, log, store: the acknowledged path, its sinks and its HTTP side.
 
+mod ack;
 pub mod clock;
+pub mod config;
+pub mod http;
 pub mod io;
+pub mod lock;
 pub mod pipeline;
+pub mod readiness;
+pub mod registry;
+pub mod service;
 pub mod sink;
+mod tail;
+pub mod wal;

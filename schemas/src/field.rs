@@ -159,6 +159,23 @@ macro_rules! fields {
                 None
             }
 
+            /// Calls `each` with every present field, its position and its value, in the order
+            /// of their positions.
+            #[inline]
+            pub fn visit(
+                &self,
+                mut each: impl FnMut(usize, &'static $crate::field::Field, $crate::field::Value<'_>),
+            ) {
+                let mut fields = Self::FIELDS.iter().enumerate();
+                $(
+                    if let (Some((at, field)), Some(value)) =
+                        (fields.next(), $crate::field::fields!(@get $ty, self.$field))
+                    {
+                        each(at, field, value);
+                    }
+                )+
+            }
+
             /// Sets the value at a position of [`Self::FIELDS`]; positions past the end are ignored.
             ///
             /// # Errors

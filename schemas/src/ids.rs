@@ -173,3 +173,6 @@ name! {
     /// A region's name: 1 to 16 of `a-z`, `0-9` and `-`.
     Region, "region", crate::limits::REGION_NAME_BYTES
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! * [`topic`], [`ids`], [`time`]: names and times that are valid by construction.
 //! * [`reading`]: the normalized [`reading::Reading`], one body per [`kind::Kind`], declared once
 //!   in a field table that columns, JSON, points, ranges and digests all follow.
+//! * [`model`], [`station`]: from the wire's messages to a reading's values, and back.
 //! * [`row`]: a reading with its place in the log, as stored and as exported.
 //! * [`quality`], [`reject`]: the two closed lists of what can be wrong with a value and with a message.
 //! * [`limits`]: every bound on what a sender may say, with its reason.
@@ -17,6 +18,9 @@ pub mod quality;
 pub mod reading;
 pub mod reject;
 pub mod row;
+#[cfg(feature = "testing")]
+pub mod sample;
+pub mod station;
 pub mod time;
 pub mod topic;
 

@@ -16,6 +16,8 @@ pub const RAW_BODY_BYTES: usize = 2048;
 pub const HISTORY_DELTAS: usize = 96;
 /// Entries of a list of faults or alarms: the longest enum has 17 values.
 pub const LIST_ENTRIES: usize = 32;
+/// Bytes of a text a person wrote (a firmware's name, a command's detail): a line.
+pub const TEXT_BYTES: usize = 256;
 /// The schema generation this build speaks.
 pub const SCHEMA_MAJOR: u32 = 1;
 /// How far ahead of the receive clock a device's or station's time may lie.
@@ -26,3 +28,6 @@ pub const PAST_MS: i64 = 7 * 24 * 3600 * 1000;
 pub const PAST_LONG_MS: i64 = 90 * 24 * 3600 * 1000;
 /// A water meter's counter turns over at 1,000,000 m³ (CJ/T 188), here in litres.
 pub const WATER_MODULUS_L: i64 = 1_000_000_000;
+/// A household water meter's overload flow Q4, 1.25 times its permanent flow Q3 of 2.5 m³/h
+/// (GB/T 778.1): no more can have passed in an hour.
+pub const WATER_Q4_L_H: i64 = 3125;

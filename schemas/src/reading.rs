@@ -83,6 +83,8 @@ fields! {
         battery_pct: float, hard 0..=100;
         /// Battery voltage.
         battery_mv: int, hard 0..=5000, plausible 2500..=3900;
+        /// Received signal strength: all power in the band.
+        rssi_dbm: float, hard -150..=0;
     }
 }
 
@@ -363,6 +365,12 @@ impl Body {
         each_body!(self, body => body.value(position))
     }
 
+    /// Calls `each` with every present field, its position in [`Kind::fields`] and its value.
+    #[inline]
+    pub fn visit(&self, each: impl FnMut(usize, &'static Field, Value<'_>)) {
+        each_body!(self, body => body.visit(each));
+    }
+
     /// Sets the value at a position of [`Kind::fields`].
     ///
     /// # Errors
@@ -436,6 +444,16 @@ impl Reading {
         common.chain(body.filter_map(|(i, field)| Some((field, self.body.value(i)?))))
     }
 
+    /// Calls `each` with all present fields and their values, common ones first: as
+    /// [`Reading::values`], in one pass over the fields.
+    #[inline]
+    pub fn visit(&self, mut each: impl FnMut(&'static Field, Value<'_>)) {
+        if self.kind() != Kind::StationStatus {
+            self.common.visit(|_, field, value| each(field, value));
+        }
+        self.body.visit(|_, field, value| each(field, value));
+    }
+
     /// Digest of everything the device said, and of nothing we made of it (no receive time,
     /// quality, or effective time): xxh3 over identity, clocks and present fields by name. Two
     /// readings with the same digest are the same reading; the audit compares by it.
@@ -449,7 +467,7 @@ impl Reading {
         for time in [self.times.measured, self.times.heard] {
             hash.update(&time.map_or(-1, DeviceTime::ms).to_le_bytes());
         }
-        for (field, value) in self.values() {
+        self.visit(|field, value| {
             hash.update(field.name.as_bytes());
             match value {
                 Value::Int(v) => hash.update(&v.to_le_bytes()),
@@ -464,7 +482,7 @@ impl Reading {
                     }
                 }
             }
-        }
+        });
         hash.digest()
     }
 

@@ -74,10 +74,10 @@ impl Row {
         if let Some(reason) = r.reason {
             w(format_args!(",\"reason\":\"{reason}\""));
         }
-        for (field, value) in r.values() {
+        r.visit(|field, value| {
             infallible(write!(out, ",\"{}\":", field.name));
             write_value(field, value, out);
-        }
+        });
         out.push('}');
     }
 
@@ -236,3 +236,6 @@ impl TimeSource {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,11 @@ const MAX_MS: i64 = 253_402_300_799_999;
 pub struct DeviceTime(i64);
 
 impl DeviceTime {
+    /// The first of all times: 1970-01-01, midnight UTC.
+    pub const EPOCH: Self = Self(0);
+    /// The last of all times, in the year 9999.
+    pub const LAST: Self = Self(MAX_MS);
+
     /// Takes Unix milliseconds; `None` before 1970 and after 9999.
     #[must_use]
     pub fn from_ms(ms: i64) -> Option<Self> {

@@ -123,3 +123,6 @@ impl fmt::Display for Topic {
         write!(f, "{ROOT}/{}/{}/{}", self.region, self.station, self.channel.suffix())
     }
 }
+
+#[cfg(test)]
+mod tests;

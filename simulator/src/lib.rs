@@ -1,1 +1,33 @@
 //! The fleet, its faults, its ledger and the audit: it links neither broker nor ingest.
+//!
+//! * [`options`]: what a run is asked to do; [`run`]: the run itself, one MQTT session per station.
+//! * [`fleet`]: which stations and devices there are, all derived from the seed.
+//! * `device`, `radio`, `station`: the models. They live in simulated time alone, so that the same
+//!   seed and start give the same bytes on any machine and at any speed (see `seed`).
+//! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
+//!   again byte for byte after every reconnect.
+//! * [`ledger`]: what was sent, what was meant by it and what was acknowledged: the ground truth.
+//! * [`audit`]: the ledger against a service's store.
+//! * [`report`]: figures of a running fleet.
+
+pub mod audit;
+mod city;
+mod clock;
+mod device;
+pub mod fault;
+pub mod fleet;
+pub mod ledger;
+mod link;
+pub mod options;
+mod publisher;
+mod radio;
+pub mod report;
+pub mod run;
+mod seed;
+mod station;
+mod target;
+
+pub use audit::{AuditError, AuditReport, audit};
+pub use options::FleetOptions;
+pub use report::{FleetStats, Snapshot, Summary};
+pub use run::{Fleet, FleetError};

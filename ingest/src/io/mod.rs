@@ -13,6 +13,8 @@ use std::io;
 use std::path::Path;
 
 pub mod real;
+#[cfg(feature = "testing")]
+pub mod sim;
 
 /// A file system.
 pub trait Io: Send + Sync + fmt::Debug + 'static {

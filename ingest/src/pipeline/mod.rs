@@ -1,3 +1,219 @@
 //! From a PUBLISH to a durable verdict.
+//!
+//! ```text
+//!  connection's thread                          under one short lock          log thread
+//! ┌─────────┐  ┌────────┐  ┌───────────┐  ┌─────────────────────────────┐  ┌──────────────┐
+//! │ publish │─►│ decode │─►│ normalize │─►│ dedup, counters, verdict,   │─►│ write, sync, │
+//! └─────────┘  └────────┘  └───────────┘  │ append, tail, ticket        │  │ publish      │
+//!                                         └─────────────────────────────┘  └──────┬───────┘
+//!                  tickets answered, frames visible to sinks ◄── durable(lsn) ────┤
+//!                  ids removed, tickets failed, frames gone  ◄── failed(above) ───┘
+//! ```
+//!
+//! # Contract
+//!
+//! * A ticket says *durable* after the sync that covers its frame, and after that of every frame its
+//!   duplicates came with (invariant I1); under [`Promise::Appended`] once it was appended.
+//! * Every publish that was taken is answered once; one that cannot become durable fails.
+//! * A reading is accepted once: whatever is redelivered, in whatever batch, after whatever crash or
+//!   failed sync, is a duplicate if and only if an accepted one with the same key is durable or on
+//!   its way there.
+//! * A failed frame leaves no trace.
+//! * Everything that is held is bounded in bytes (invariant I7); over a bound, publishes are handed
+//!   back as busy, and QoS 0 is shed.
+//!
+//! # Start and end
+//!
+//! [`Pipeline::open`] recovers the log and rebuilds the state from the last snapshot and the frames
+//! after it. Then the sinks get their feeds, the [`keeper::Keeper`] its task, and the broker its
+//! handler. The end, in this order: the broker takes no more publishes; [`Pipeline::close`] (blocks)
+//! finishes the log and answers every ticket; the sinks and the keeper get what is left and end by
+//! themselves; [`Pipeline::trim`] once more.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use loushan_broker::handler::{AckTicket, Busy, Lane, Publish, PublishHandler, QoS};
+use loushan_schemas::topic::{Channel, ROOT, Topic};
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::sink::{Feed, SinkStatus};
+use crate::tail::LogSource;
+use crate::wal::{CloseError, DeleteError, Log, Lsn};
+
+pub(crate) mod core;
+pub mod counts;
+pub mod decide;
+pub mod decode;
+pub mod dedup;
 pub mod frame;
+mod gate;
+pub mod keeper;
+mod lookup;
+mod metrics;
+pub mod normalize;
+mod open;
+mod prepare;
+pub mod replay;
+mod snapshot;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use counts::Figures;
+pub use open::{OpenError, Opened, Parts, PipelineOptions};
+
+use self::core::{Core, Hindrance};
+pub use crate::ack::Promise;
+use counts::Taken;
+use decide::Answers;
+use lookup::{Job, Lookup};
+use prepare::Prepared;
+
+/// Bytes that a queued lookup holds for each of its readings, about.
+const LOOKUP_READING_BYTES: usize = 1024;
+
+/// The acknowledged path.
+pub struct Pipeline {
+    core: Arc<Core>,
+    log: Log,
+    clock: Clock,
+    lookup: Arc<Lookup>,
+    lookup_thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("durable", &self.log.durable()).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// The log below, for its figures and its id.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The books (invariant I2).
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.core.counts.figures()
+    }
+
+    /// A sink's feed, from behind its cursor.
+    #[must_use]
+    pub fn feed(&self, cursor: u64, status: Arc<SinkStatus>) -> Feed {
+        let source = LogSource::new(&self.core.tail, self.log.clone());
+        Feed::new(Box::new(source), cursor, status)
+    }
+
+    /// Deletes the log's segments that lie below all cursors (invariant I4); the keeper's must be
+    /// among them. Without cursors nothing is deleted. Blocks for the file system.
+    ///
+    /// # Errors
+    /// When the file system refuses; the next call goes on.
+    pub fn trim(&self, cursors: &[Arc<SinkStatus>]) -> Result<usize, DeleteError> {
+        match cursors.iter().map(|status| status.cursor()).min() {
+            Some(below) => self.log.delete_below(Lsn(below)),
+            None => Ok(0),
+        }
+    }
+
+    /// Ends: what was taken is decided, written, synced and answered; then everything that waits
+    /// fails, and the feeds say that no more will come. Blocks for all that. Publishes that come
+    /// later fail at once.
+    ///
+    /// # Errors
+    /// When the log could not make durable what it had; those publishes were not acknowledged.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.lookup.close();
+        if let Some(thread) = self.lookup_thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the lookup thread panicked; its publishes were not acknowledged");
+        }
+        let closed = self.log.close();
+        // Whoever was between its append and the tail has got there after this.
+        drop(self.core.decider.lock());
+        self.core.acks.close();
+        self.core.tail.close();
+        // Whoever waits for room is let in, and told.
+        self.core.gate.open();
+        closed
+    }
+
+    #[allow(clippy::result_large_err)] // the trait's own
+    fn take(&self, publish: Publish, ticket: AckTicket) -> Result<(), Busy> {
+        let fleeting = publish.qos == QoS::AtMostOnce;
+        let generation = self.core.gate.generation();
+        if !fleeting && self.core.gate.shut() {
+            return Err(Busy { publish, ticket });
+        }
+        let topic = Arc::clone(&publish.topic);
+        let prepared = Prepared::new(topic, publish.payload.clone(), self.clock.now());
+        let mut ticket = Some(ticket);
+        let counts = &self.core.counts;
+        let mut take = |readings| ticket.take().map(|t| Taken::new(counts, t, readings));
+        let attempt = self.core.attempt(&self.log, prepared, &Answers::new(), &mut take);
+        let Err((prepared, hindrance)) = attempt else { return Ok(()) };
+        let readings = prepared.readings();
+        match hindrance {
+            Hindrance::Ask(question, keys) => {
+                let bytes = prepared.payload.len() + readings as usize * LOOKUP_READING_BYTES;
+                match self.lookup.room(bytes) {
+                    Some(room) => {
+                        if let Some(taken) = take(readings) {
+                            let job = Job { publish: prepared, taken, question, keys };
+                            self.lookup.push(room, job);
+                        }
+                        return Ok(());
+                    }
+                    None => self.core.answered(&question),
+                }
+            }
+            Hindrance::Busy(why) => tracing::debug!(?why, "a publish was handed back"),
+            Hindrance::Closed => {
+                drop(take(readings));
+                return Ok(());
+            }
+        }
+        if fleeting {
+            // Counted as received and shed.
+            drop(take(readings));
+            return Ok(());
+        }
+        self.core.gate.refused(generation);
+        match ticket {
+            Some(ticket) => Err(Busy { publish, ticket }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl PublishHandler for Pipeline {
+    fn claims(&self, topic: &str) -> Option<Lane> {
+        let below = topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+        // Commands go to the station. What the grammar does not know is claimed, and rejected to
+        // the dead letter: a station with a mistyped topic would otherwise be acknowledged for
+        // readings that nobody stores.
+        if below.ends_with("/d")
+            && Topic::parse(topic).is_ok_and(|topic| topic.channel == Channel::Command)
+        {
+            return None;
+        }
+        Some(if below.ends_with("/u/a") { Lane::Priority } else { Lane::Normal })
+    }
+
+    fn handle(&self, publish: Publish, ticket: AckTicket) -> Result<(), Busy> {
+        self.take(publish, ticket)
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.core.gate.ready())
+    }
+}

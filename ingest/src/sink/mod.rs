@@ -9,6 +9,10 @@
 //! After a start a sink is fed from its own cursor again. What it had stored beyond that cursor
 //! comes a second time; storing twice equals storing once (invariant I6).
 
+pub mod cursor_file;
+pub mod dead_letter;
+pub mod influx;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +22,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::pipeline::frame::DurableFrame;
+
+pub mod embedded;
 
 /// What a sink reads from.
 pub trait FrameSource: Send + 'static {
@@ -73,9 +79,20 @@ impl std::fmt::Debug for Feed {
 impl Feed {
     /// A feed that starts behind `cursor`.
     pub fn new(source: Box<dyn FrameSource>, cursor: u64, status: Arc<SinkStatus>) -> Self {
+        Self::resume(source, cursor, cursor, status)
+    }
+
+    /// A feed that starts behind `position`, for a sink that has been given everything up to there
+    /// by other means and has stored everything up to `cursor`.
+    pub fn resume(
+        source: Box<dyn FrameSource>,
+        cursor: u64,
+        position: u64,
+        status: Arc<SinkStatus>,
+    ) -> Self {
         status.cursor.store(cursor, Ordering::Release);
-        status.position.store(cursor, Ordering::Release);
-        Self { source, position: cursor, status }
+        status.position.store(position, Ordering::Release);
+        Self { source, position, status }
     }
 
     /// The next frames, see [`FrameSource::next`]. Counts their readings as pending.
@@ -83,11 +100,12 @@ impl Feed {
     /// # Errors
     /// When the log cannot be read.
     pub async fn next(&mut self, max_bytes: usize, wait: Duration) -> Result<Fed, FeedError> {
+        // Who asks for more has taken in what there was: it can be found in the sink now.
+        self.status.position.store(self.position, Ordering::Release);
         let fed = self.source.next(self.position, max_bytes, wait).await?;
         if let Fed::Frames { frames, up_to } = &fed {
             self.status.fed(frames);
             self.position = self.position.max(*up_to);
-            self.status.position.store(self.position, Ordering::Release);
         }
         Ok(fed)
     }
@@ -128,7 +146,8 @@ pub struct SinkFigures {
     pub name: &'static str,
     /// Everything up to this lsn is durably stored.
     pub cursor: u64,
-    /// Everything up to this lsn has been given to it; what is not stored yet it holds.
+    /// Everything up to this lsn was given to it and taken in: what is not stored yet it holds, and
+    /// what it answers for can be asked of it.
     pub position: u64,
     /// Readings given to it since the start.
     pub fed: u64,

@@ -1,0 +1,259 @@
+//! The broker as its owner sees it: made, served, stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{AllowAll, Authority};
+use crate::budget::Budget;
+use crate::config::BrokerConfig;
+use crate::connection;
+use crate::handler::PublishHandler;
+use crate::metrics::Metrics;
+use crate::registry::{Attached, Ended, Registry};
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::{QueueLimits, Session};
+use crate::subscriptions::Subscriptions;
+use crate::will::{PendingWill, Publication};
+
+/// How often sessions and wills are looked at for being due.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Wait after a failed accept: out of file descriptors, trying at once again would fail at once.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Past its drain time a shutdown waits this long for connections to close, and then leaves them.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) config: BrokerConfig,
+    pub(crate) handler: Arc<dyn PublishHandler>,
+    pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) registry: Registry,
+    /// Bytes of publishes that are taken and not durable.
+    pub(crate) in_flight: Budget,
+    /// And how many they are.
+    pub(crate) in_flight_publishes: AtomicUsize,
+    pub(crate) metrics: Metrics,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: Retained,
+    pub(crate) router: Router,
+    /// Connections are to stop reading, drain and close.
+    pub(crate) stop: CancellationToken,
+    /// What did not drain in time is to be left.
+    pub(crate) abandon: CancellationToken,
+    tasks: TaskTracker,
+    next_client: AtomicU64,
+    next_order: AtomicU64,
+    pending: AtomicUsize,
+}
+
+/// What a shutdown left undone. None of it was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShutdownReport {
+    /// Publishes that were taken and whose tickets had no outcome when the drain time was over.
+    pub unanswered_publishes: usize,
+    /// Connections that did not close in time and were cut.
+    pub cut_connections: usize,
+}
+
+/// How the broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// False while live messages of QoS 0 reach no subscriber. Ingestion is not concerned.
+    pub router_running: bool,
+    /// How often the router failed and was started again.
+    pub router_restarts: u64,
+}
+
+/// An MQTT broker; see the crate's documentation.
+pub struct Broker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Broker {
+    /// A broker that hands what `handler` claims to it and lets everybody do everything. Its figures
+    /// go to the metrics recorder that is installed by now.
+    #[must_use]
+    pub fn new(config: BrokerConfig, handler: Arc<dyn PublishHandler>) -> Self {
+        Self::with_authority(config, handler, Arc::new(AllowAll))
+    }
+
+    /// The same, with `authority` to decide who may do what.
+    #[must_use]
+    pub fn with_authority(
+        config: BrokerConfig,
+        handler: Arc<dyn PublishHandler>,
+        authority: Arc<dyn Authority>,
+    ) -> Self {
+        let metrics = Metrics::new();
+        let limits = QueueLimits {
+            session: config.subscriber_queue_bytes,
+            total: Budget::new(config.total_queue_bytes),
+        };
+        let shared = Shared {
+            registry: Registry::new(config.max_sessions, Arc::new(limits)),
+            subscriptions: Subscriptions::default(),
+            retained: Retained::new(config.retained_bytes),
+            router: Router::new(&config, metrics.clone()),
+            in_flight: Budget::new(config.total_in_flight_bytes),
+            in_flight_publishes: AtomicUsize::new(0),
+            metrics,
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            next_client: AtomicU64::new(0),
+            next_order: AtomicU64::new(1),
+            pending: AtomicUsize::new(0),
+            config,
+            handler,
+            authority,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Serves `listener` until `stop`, then shuts down in order: no more is accepted, no more is
+    /// read, what was taken is waited for (at most `drain_timeout`) and acknowledged, clients are
+    /// told, sockets are closed.
+    ///
+    /// Once per broker: a broker that was stopped stays so.
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> ShutdownReport {
+        let permits = Arc::new(Semaphore::new(self.shared.config.max_connections));
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = sweep.tick() => self.shared.sweep(),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.accepted(&permits, stream, peer),
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        self.shut_down().await
+    }
+
+    /// How the broker is, for readiness.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let (router_running, router_restarts) = self.shared.router.health();
+        Health { router_running, router_restarts }
+    }
+
+    fn accepted(&self, permits: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+            self.shared.metrics.connect("full");
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "a socket was gone as it came");
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            connection::serve(shared, stream, peer).await;
+            // Not before its tickets were answered: what is followed without a socket is bounded, too.
+            drop(permit);
+        });
+    }
+
+    async fn shut_down(&self) -> ShutdownReport {
+        let shared = &self.shared;
+        shared.stop.cancel();
+        shared.tasks.close();
+        let drain = shared.config.drain_timeout;
+        if tokio::time::timeout(drain, shared.tasks.wait()).await.is_err() {
+            shared.abandon.cancel();
+            let _timed_out = tokio::time::timeout(CLOSE_GRACE, shared.tasks.wait()).await;
+        }
+        ShutdownReport {
+            unanswered_publishes: shared.pending.load(Ordering::Acquire),
+            cut_connections: shared.tasks.len(),
+        }
+    }
+}
+
+impl Shared {
+    /// A client id for a client that has none: unique in this process and unlike any a person
+    /// would choose.
+    pub(crate) fn assign_client_id(&self) -> Arc<str> {
+        let number = self.next_client.fetch_add(1, Ordering::Relaxed);
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_nanos());
+        format!("auto-{number:x}-{nanos:x}").into()
+    }
+
+    /// A connection got its session.
+    pub(crate) fn began(self: &Arc<Self>, attached: &mut Attached) {
+        if let Some(replaced) = attached.replaced.take() {
+            self.end_session(&replaced);
+        }
+        if let Some(will) = attached.will_due.take() {
+            self.publish_will(will);
+        }
+        let session = &attached.session;
+        session.connect();
+        let filters: Vec<_> = session.lock().subscriptions.keys().cloned().collect();
+        for filter in filters {
+            self.router.subscribe(session, &filter);
+        }
+    }
+
+    /// A connection is about to let its session go.
+    pub(crate) fn finished(&self, session: &Arc<Session>) {
+        session.disconnect();
+        self.router.close(session);
+    }
+
+    /// Sessions ended: what they leave is seen to.
+    pub(crate) fn detached(self: &Arc<Self>, ended: Vec<Ended>) {
+        for Ended { session, will } in ended {
+            self.end_session(&session);
+            if let Some(will) = will {
+                self.publish_will(will);
+            }
+        }
+    }
+
+    pub(crate) fn publish_will(self: &Arc<Self>, will: PendingWill) {
+        let shared = Arc::clone(self);
+        let begun = Publication::begin(&shared, will);
+        self.tasks.spawn(async move { begun.finish(&shared).await });
+    }
+
+    /// A number for a message to be retained, greater than all before it.
+    pub(crate) fn next_order(&self) -> u64 {
+        self.next_order.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn report_pending(&self, count: usize) {
+        self.pending.fetch_add(count, Ordering::AcqRel);
+    }
+
+    fn sweep(self: &Arc<Self>) {
+        let (ended, wills) = self.registry.sweep(Instant::now());
+        // Once a second and not with every publish, which would be the most shared words there are.
+        self.metrics.in_flight_bytes.set(self.in_flight.used() as f64);
+        let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
+        self.metrics.in_flight_publishes.set(publishes as f64);
+        self.retained.sweep(Instant::now());
+        self.detached(ended);
+        for will in wills {
+            self.publish_will(will);
+        }
+    }
+}

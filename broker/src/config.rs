@@ -1,0 +1,119 @@
+//! What can be set about the broker. Each key's comment is also its text in the printed default
+//! configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// `[broker]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Connections open at once; one more is closed as it comes.
+    pub max_connections: usize,
+    /// How long a new connection may take to send its CONNECT.
+    #[serde(with = "human_duration")]
+    pub connect_timeout: Duration,
+    /// How long a client may take none of what is written to it before it is disconnected.
+    #[serde(with = "human_duration")]
+    pub write_timeout: Duration,
+    /// How long a shutdown waits for publishes that were taken and are not durable yet.
+    #[serde(with = "human_duration")]
+    pub drain_timeout: Duration,
+    /// The longest packet taken, its fixed header included.
+    pub max_packet_bytes: usize,
+    /// Publishes of one connection that may wait to become durable. MQTT 5 clients are told it as
+    /// Receive Maximum; a 3.1.1 client's socket is not read beyond it.
+    pub max_in_flight: u16,
+    /// Bytes of one connection's publishes that may wait to become durable.
+    pub max_in_flight_bytes: usize,
+    /// The same for all connections together.
+    pub total_in_flight_bytes: usize,
+    /// Subscriptions of one client.
+    pub max_subscriptions: usize,
+    /// Messages waiting to be sent to one client, in bytes. Beyond it messages of QoS 0 are dropped
+    /// and a connected client that does not take its messages of QoS 1 or 2 is disconnected.
+    pub subscriber_queue_bytes: usize,
+    /// Sessions kept for clients that are away. Beyond it the one that would expire first goes.
+    pub max_sessions: usize,
+    /// Messages waiting for all clients together, in bytes.
+    pub total_queue_bytes: usize,
+    /// The longest that a session is kept for a client that is away.
+    #[serde(with = "human_duration")]
+    pub max_session_expiry: Duration,
+    /// Retained messages, in bytes. Beyond it a message is delivered and not retained.
+    pub retained_bytes: usize,
+    /// Messages on their way to the router, in bytes. Beyond it live telemetry is not shown to
+    /// subscribers; it is stored all the same.
+    pub live_feed_bytes: usize,
+    /// Memory of the router that carries live messages of QoS 0, shared among its filters.
+    pub router_bytes: usize,
+    /// Distinct topics with subscribers after which the router, which forgets none, is replaced.
+    pub router_max_topics: usize,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 20_000,
+            connect_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+            max_packet_bytes: MIB + 64 * KIB,
+            max_in_flight: 1024,
+            max_in_flight_bytes: 4 * MIB,
+            total_in_flight_bytes: 256 * MIB,
+            max_subscriptions: 1000,
+            subscriber_queue_bytes: 4 * MIB,
+            max_sessions: 20_000,
+            total_queue_bytes: 256 * MIB,
+            max_session_expiry: Duration::from_secs(24 * 3600),
+            retained_bytes: 64 * MIB,
+            live_feed_bytes: 16 * MIB,
+            router_bytes: 256 * MIB,
+            router_max_topics: 100_000,
+        }
+    }
+}
+
+/// Durations as people write them: `30s`, `1m 30s`, `500ms`.
+mod human_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        humantime::parse_duration(&text)
+            .map_err(|e| de::Error::custom(format_args!("\"{text}\" is not a duration: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_write_them_and_unknown_keys_are_refused() {
+        let written = serde_json::to_value(BrokerConfig::default()).unwrap();
+        assert_eq!(written["max_session_expiry"], "1day");
+        let read: BrokerConfig = serde_json::from_value(written).unwrap();
+        assert_eq!(read, BrokerConfig::default());
+        let read: BrokerConfig = serde_json::from_str(r#"{"connect_timeout": "1m 30s"}"#).unwrap();
+        assert_eq!(read.connect_timeout, Duration::from_secs(90));
+        for (bad, said) in [
+            (r#"{"connect_timeout": "soon"}"#, "\"soon\" is not a duration"),
+            (r#"{"conect_timeout": "1s"}"#, "unknown field"),
+        ] {
+            let error = serde_json::from_str::<BrokerConfig>(bad).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::DuplexStream;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::Broker;
+use crate::config::BrokerConfig;
+use crate::handler::{AckTicket, Acknowledgement, Busy, Lane, Publish, PublishHandler};
+
+/// Busy until told otherwise; then everything is durable at once.
+#[derive(Default)]
+struct Gate {
+    open: AtomicBool,
+    opened: Notify,
+}
+
+impl Gate {
+    fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+        self.opened.notify_waiters();
+    }
+}
+
+impl PublishHandler for Gate {
+    fn claims(&self, _: &str) -> Option<Lane> {
+        Some(Lane::Normal)
+    }
+
+    fn handle(&self, publish: Publish, ticket: AckTicket) -> Result<(), Busy> {
+        if !self.open.load(Ordering::SeqCst) {
+            return Err(Busy { publish, ticket });
+        }
+        ticket.durable(Acknowledgement::default());
+        Ok(())
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.opened.notified())
+    }
+}
+
+/// CONNECT, 3.1.1, clean, keep-alive 10 s, client id "c".
+const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01c";
+/// PUBLISH, QoS 1, topic "t", id 1, payload "p".
+const PUBLISH: &[u8] = b"\x32\x06\x00\x01t\x00\x01p";
+
+async fn connected(gate: &Arc<Gate>, config: BrokerConfig) -> DuplexStream {
+    let broker = Broker::new(config, gate.clone());
+    let (mut client, server) = tokio::io::duplex(64 * 1024);
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+    client.write_all(CONNECT).await.unwrap();
+    let mut connack = [0; 4];
+    client.read_exact(&mut connack).await.unwrap();
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+    client
+}
+
+async fn rest(mut client: DuplexStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    rest
+}
+
+#[tokio::test(start_paused = true)]
+async fn mqtt_3_1_2_24_a_client_not_heard_for_one_and_a_half_keep_alives_is_disconnected() {
+    let mut client = connected(&Arc::default(), BrokerConfig::default()).await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        client.write_all(&[0xc0, 0]).await.unwrap();
+        let mut pong = [0; 2];
+        client.read_exact(&mut pong).await.unwrap();
+        assert_eq!(pong, [0xd0, 0]);
+    }
+    let last = Instant::now();
+    assert!(rest(client).await.is_empty());
+    assert_eq!(last.elapsed().as_secs(), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keep_alive_stands_still_while_we_do_not_read() {
+    let gate = Arc::<Gate>::default();
+    let mut client = connected(&gate, BrokerConfig::default()).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    client.write_all(PUBLISH).await.unwrap();
+    // The handler is busy for longer than any keep-alive: the client's pings are not read.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    client.write_all(&[0xc0, 0]).await.unwrap();
+    gate.open();
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [0x40, 2, 0, 1, 0xd0, 0]);
+    // And then it runs again.
+    let last = Instant::now();
+    assert!(rest(client).await.is_empty());
+    assert_eq!(last.elapsed().as_secs(), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_in_flight_are_bounded_by_not_reading() {
+    let gate = Arc::<Gate>::default();
+    let config = BrokerConfig { max_in_flight_bytes: 1000, ..BrokerConfig::default() };
+    let mut client = connected(&gate, config).await;
+    let burst = PUBLISH.repeat(100_000);
+    let written = tokio::time::timeout(Duration::from_secs(60), client.write_all(&burst)).await;
+    assert!(written.is_err(), "the broker read on");
+    gate.open();
+    let mut ack = [0; 4];
+    client.read_exact(&mut ack).await.unwrap();
+    assert_eq!(ack, [0x40, 2, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_of_what_is_written_is_cut_after_the_write_timeout() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let config = BrokerConfig { write_timeout: Duration::from_secs(7), ..BrokerConfig::default() };
+    let mut client = connected(&gate, config).await;
+    let begun = Instant::now();
+    // Pings until the broker, whose answers nobody takes, reads no more.
+    while client.write_all(&[0xc0, 0].repeat(1000)).await.is_ok() {}
+    assert_eq!(begun.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_must_come_in_time() {
+    let broker = Broker::new(BrokerConfig::default(), Arc::<Gate>::default());
+    let (mut client, server) = tokio::io::duplex(1024);
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+    client.write_all(&CONNECT[..5]).await.unwrap();
+    let begun = Instant::now();
+    assert!(rest(client).await.is_empty());
+    assert_eq!(begun.elapsed(), BrokerConfig::default().connect_timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_on_all_connections_together_stops_the_reading_of_each() {
+    let gate = Arc::<Gate>::default();
+    let config = BrokerConfig { total_in_flight_bytes: 300, ..BrokerConfig::default() };
+    let broker = Broker::new(config, gate.clone());
+    let mut clients = Vec::new();
+    for id in [b'1', b'2', b'3'] {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+        let mut connect = CONNECT.to_vec();
+        connect[14] = id;
+        client.write_all(&connect).await.unwrap();
+        let mut connack = [0; 4];
+        client.read_exact(&mut connack).await.unwrap();
+        clients.push(client);
+    }
+    for client in clients.iter_mut().take(2) {
+        client.write_all(&PUBLISH.repeat(2)).await.unwrap();
+        // Time for the broker to take it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(broker.shared.in_flight.is_full());
+    // The third has published nothing. One read of it was under way, and then it is not read all the
+    // same; nor does its keep-alive end it.
+    let third = clients.get_mut(2).unwrap();
+    let mut pong = [0; 2];
+    third.write_all(&[0xc0, 0]).await.unwrap();
+    third.read_exact(&mut pong).await.unwrap();
+    third.write_all(&[0xc0, 0]).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(60), third.read_exact(&mut pong));
+    assert!(answered.await.is_err(), "the broker read on");
+    gate.open();
+    third.read_exact(&mut pong).await.unwrap();
+    assert_eq!(pong, [0xd0, 0]);
+    assert_eq!(broker.shared.in_flight.used(), 0);
+}

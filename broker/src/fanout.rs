@@ -1,0 +1,107 @@
+//! From a publish to its subscribers.
+//!
+//! A copy whose effective quality of service is 0 goes by the router, which may drop it; the others
+//! go straight into their sessions' queues, since the router forgets what a slow reader has not
+//! taken (see [`crate::router`]). A subscription that overlaps another of the same client brings no
+//! second copy: one is sent, at the greatest quality of service [MQTT-3.3.5-1].
+
+use std::sync::Arc;
+
+use crate::broker::Shared;
+use crate::handler::QoS;
+use crate::message::Message;
+use crate::session::{Delivery, Session};
+use crate::subscriptions::Subscription;
+use crate::topic;
+
+impl Shared {
+    /// Retains a message if it says so, and gives it to its subscribers. Never waits.
+    pub(crate) fn deliver(&self, mut message: Message) {
+        message.retain &= topic::may_retain(&message.topic);
+        let mut matched: Vec<(Arc<Session>, Subscription)> = Vec::new();
+        self.subscriptions.visit(&message.topic, |session, subscription| {
+            if takes(session, subscription, &message) {
+                matched.push((Arc::clone(session), subscription.clone()));
+            }
+        });
+        if matched.is_empty() && !message.retain {
+            return;
+        }
+        let message = Arc::new(message.detached());
+        if message.retain && !self.retained.set(&message) {
+            self.metrics.retained_refused.increment(1);
+            tracing::warn!(topic = %message.topic,
+                "a message was not retained: retained_bytes are in use");
+        }
+        let mut live = message.qos == QoS::AtMostOnce && !matched.is_empty();
+        if !live {
+            matched.sort_unstable_by_key(|(session, _)| Arc::as_ptr(session));
+            for copies in matched.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+                let Some((session, _)) = copies.first() else { continue };
+                let delivery = merge(&message, copies.iter().map(|(_, sub)| sub));
+                if delivery.qos == QoS::AtMostOnce {
+                    live = true;
+                } else if !session.enqueue(delivery) {
+                    self.metrics.subscriber_dropped.increment(1);
+                }
+            }
+        }
+        if live {
+            self.router.publish(message);
+        }
+    }
+
+    /// Ends a session: its subscriptions are nobody's any more.
+    pub(crate) fn end_session(&self, session: &Arc<Session>) {
+        let subscriptions = std::mem::take(&mut session.lock().subscriptions);
+        for filter in subscriptions.keys() {
+            self.subscriptions.remove(session, filter);
+        }
+    }
+}
+
+/// Whether a subscription takes a message that matches its filter (No Local).
+fn takes(session: &Session, subscription: &Subscription, message: &Message) -> bool {
+    !(subscription.options.no_local && message.from == session.client_id)
+}
+
+/// The one copy that a client gets for all of its subscriptions that match.
+fn merge<'a>(
+    message: &Arc<Message>,
+    subscriptions: impl Iterator<Item = &'a Subscription>,
+) -> Delivery {
+    let mut delivery = Delivery {
+        message: Arc::clone(message),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        ids: Vec::new(),
+    };
+    for subscription in subscriptions {
+        delivery.qos = delivery.qos.max(subscription.effective(message.qos));
+        delivery.retain |= message.retain && subscription.options.retain_as_published;
+        delivery.ids.extend(subscription.id);
+    }
+    delivery
+}
+
+/// What of a copy that came by the router, for subscription `filter_key`, the client gets: nothing
+/// if a better copy went straight into its queue, or if another of its filters brings this one.
+pub(crate) fn live_copy(
+    session: &Session,
+    message: &Arc<Message>,
+    filter_key: usize,
+) -> Option<Delivery> {
+    let state = session.lock();
+    let mut matching: Vec<&Subscription> = state
+        .subscriptions
+        .values()
+        .filter(|s| topic::matches(&message.topic, &s.filter) && takes(session, s, message))
+        .collect();
+    matching.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
+    let first = matching.first()?;
+    if crate::router::filter_key(&first.filter) != filter_key {
+        return None;
+    }
+    let delivery = merge(message, matching.iter().copied());
+    (delivery.qos == QoS::AtMostOnce).then_some(delivery)
+}

@@ -1,0 +1,293 @@
+//! A connection's state machine, without its socket: what goes to the handler, in which order
+//! acknowledgements leave, and when the socket must not be read.
+//!
+//! Life of a claimed PUBLISH: taken (its bytes count as in flight) → offered to the handler with a
+//! ticket, or held while the handler is busy → ticket resolved → it reaches the head of its lane →
+//! acknowledged, then fanned out. Never done: an acknowledgement before the ticket said durable, one
+//! at or behind a failed ticket, one out of PUBLISH order within a lane (MECHANISMS 7 to 12).
+
+mod end;
+mod publish;
+mod subscriber;
+
+pub(crate) use end::End;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::ack::{AckQueue, LANES, index};
+use crate::broker::Shared;
+use crate::handler::{AckOutcome, Busy, QoS};
+use crate::message::Message;
+use crate::session::Session;
+use crate::wire::encode::{self, AckKind};
+use crate::wire::reason::Reason;
+use crate::wire::{self, Packet, Version};
+
+/// How soon a link that waits for the router's congestion to end looks again.
+const CONGESTION: Duration = Duration::from_millis(10);
+
+/// Who is connected.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) id: Arc<str>,
+    pub(crate) version: Version,
+    pub(crate) receive_maximum: u16,
+    pub(crate) max_packet: Option<u32>,
+    pub(crate) problem_information: bool,
+}
+
+/// A publish whose ticket has no outcome yet, or whose outcome has to wait its turn.
+#[derive(Debug)]
+struct Pending {
+    id: u16,
+    qos: QoS,
+    received: Instant,
+    bytes: usize,
+    /// What subscribers get once it is durable; unclaimed publishes went to them already.
+    message: Option<Message>,
+}
+
+/// See the module.
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+    client: Client,
+    session: Arc<Session>,
+    acks: Arc<AckQueue>,
+    lanes: [VecDeque<Pending>; 2],
+    /// Lanes with a failed ticket: nothing in them is acknowledged any more.
+    failed: [bool; 2],
+    /// QoS 2 ids that wait for durability: their repetition is not a second publish.
+    undecided: HashSet<u16>,
+    /// QoS 1 and 2 publishes that count against the receive maximum: without PUBACK or PUBREL.
+    unacknowledged: usize,
+    /// Bytes of `lanes` and `held`, each taken from the common budget.
+    bytes: usize,
+    /// What the handler had no room for, and what came behind it.
+    busy: Option<Busy>,
+    held: VecDeque<wire::Publish>,
+    outcomes: Vec<AckOutcome>,
+    expiry_changed: Option<u32>,
+    /// Something was subscribed or unsubscribed.
+    subscribes: bool,
+}
+
+impl Link {
+    pub(crate) fn new(shared: Arc<Shared>, client: Client, session: Arc<Session>) -> Self {
+        Self {
+            shared,
+            client,
+            session,
+            acks: Arc::default(),
+            lanes: Default::default(),
+            failed: [false; 2],
+            undecided: HashSet::new(),
+            unacknowledged: 0,
+            bytes: 0,
+            busy: None,
+            held: VecDeque::new(),
+            outcomes: Vec::new(),
+            expiry_changed: None,
+            subscribes: false,
+        }
+    }
+
+    /// The tickets of this connection; its `wake` says that [`Link::acknowledge`] has work.
+    pub(crate) fn acks(&self) -> &Arc<AckQueue> {
+        &self.acks
+    }
+
+    /// Its `wake` says that [`Link::send_messages`] has work.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The session expiry that DISCONNECT set anew.
+    pub(crate) fn expiry_changed(&self) -> Option<u32> {
+        self.expiry_changed
+    }
+
+    /// Publishes that were taken and have no outcome.
+    pub(crate) fn pending(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum::<usize>() + self.held.len()
+    }
+
+    /// Whether the socket must not be read because of us: its keep-alive timer then stands still.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.busy.is_some()
+            || self.is_full()
+            || self.shared.in_flight.is_full()
+            || self.subscribes && self.shared.router.is_congested()
+    }
+
+    /// Whether the bounds of this connection alone are reached; its own acknowledgements end that.
+    fn is_full(&self) -> bool {
+        let config = &self.shared.config;
+        // One more of a v5 client, so that what passes its receive maximum is seen and refused.
+        let beyond = usize::from(self.client.version == Version::V5);
+        let bound = usize::from(config.max_in_flight) + beyond;
+        self.bytes >= config.max_in_flight_bytes
+            || self.lanes.iter().map(VecDeque::len).sum::<usize>() >= bound
+    }
+
+    /// Resolves when it is worth looking at a paused link again; never while only its own
+    /// acknowledgements can help. Cancel-safe.
+    pub(crate) async fn unpaused(&self) {
+        if self.busy.is_some() {
+            self.shared.handler.ready().await;
+        } else if self.shared.in_flight.is_full() && !self.is_full() {
+            self.shared.in_flight.available().await;
+        } else if !self.is_full() {
+            tokio::time::sleep(CONGESTION).await;
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    /// Takes a packet; what it is answered at once is appended to `out`.
+    ///
+    /// # Errors
+    /// The connection ends.
+    pub(crate) fn packet(
+        &mut self,
+        packet: Packet,
+        now: Instant,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
+        match packet {
+            Packet::Connect(_) => Err(End::invalid("a second CONNECT", Reason::PROTOCOL_ERROR)),
+            Packet::Publish(publish) => self.publish(publish, now, out),
+            Packet::PubRel(ack) => {
+                let known = self.session.lock().received.remove(&ack.id);
+                self.unacknowledged = self.unacknowledged.saturating_sub(known.into());
+                let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
+                encode::ack(out, self.client.version, AckKind::Complete, ack.id, reason, &[]);
+                Ok(())
+            }
+            Packet::PingReq => {
+                encode::pingresp(out);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => {
+                if let Some(expiry) = disconnect.session_expiry {
+                    self.expiry_changed = Some(expiry);
+                }
+                Err(End::Client { will: disconnect.reason == Reason::DISCONNECT_WITH_WILL })
+            }
+            Packet::Subscribe(subscribe) => {
+                self.subscribe(subscribe, out);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.unsubscribe(&unsubscribe, out);
+                Ok(())
+            }
+            Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                self.session.acknowledged(ack.id);
+                Ok(())
+            }
+            Packet::PubRec(ack) => {
+                self.client_received(ack, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends the acknowledgements whose turn has come.
+    ///
+    /// # Errors
+    /// [`End::TicketFailed`].
+    pub(crate) fn acknowledge(&mut self, out: &mut BytesMut) -> Result<(), End> {
+        let mut result = Ok(());
+        let mut now = None;
+        for lane in LANES {
+            let mut outcomes = std::mem::take(&mut self.outcomes);
+            self.acks.take(lane, &mut outcomes);
+            for outcome in outcomes.drain(..) {
+                let now = *now.get_or_insert_with(Instant::now);
+                if self.outcome(index(lane), outcome, now, out).is_err() {
+                    result = Err(End::TicketFailed);
+                }
+            }
+            self.outcomes = outcomes;
+        }
+        result
+    }
+
+    fn outcome(
+        &mut self,
+        lane: usize,
+        outcome: AckOutcome,
+        now: Instant,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
+        // Slots and pending publishes are pushed together: there is one for each outcome.
+        let Some(pending) = self.lanes.get_mut(lane).and_then(VecDeque::pop_front) else {
+            return Ok(());
+        };
+        self.release(pending.bytes);
+        if pending.qos == QoS::ExactlyOnce {
+            self.undecided.remove(&pending.id);
+        }
+        let AckOutcome::Durable(acknowledgement) = outcome else {
+            if pending.qos == QoS::AtMostOnce {
+                return Ok(());
+            }
+            self.failed[lane] = true;
+            return Err(End::TicketFailed);
+        };
+        if pending.qos != QoS::AtMostOnce && !self.failed[lane] {
+            self.send_ack(pending.id, pending.qos, acknowledgement, out);
+            let latency = now.saturating_duration_since(pending.received);
+            self.shared.metrics.ack_latency.record(latency.as_secs_f64());
+        }
+        if let Some(message) = pending.message {
+            self.shared.deliver(message);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.shared.in_flight.give(bytes);
+        self.shared.in_flight_publishes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// After the socket is gone: follows the tickets that are out, so that what becomes durable
+    /// still reaches subscribers. `finish` also offers what was held.
+    pub(crate) async fn settle(&mut self, finish: bool) {
+        if !finish {
+            self.busy = None;
+            self.drop_held();
+        }
+        let mut unsent = BytesMut::new();
+        self.failed = [true; 2];
+        loop {
+            // Its only error is the end that has come already.
+            let _ended = self.acknowledge(&mut unsent);
+            self.retry();
+            if self.pending() == 0 {
+                return;
+            }
+            let acks = Arc::clone(&self.acks);
+            tokio::select! {
+                () = acks.wake.notified() => {}
+                () = self.unpaused(), if self.busy.is_some() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.drop_held();
+        let left: usize = self.lanes.iter().flatten().map(|pending| pending.bytes).sum();
+        let count = self.lanes.iter().map(VecDeque::len).sum::<usize>();
+        self.shared.in_flight.give(left);
+        self.shared.in_flight_publishes.fetch_sub(count, Ordering::Relaxed);
+    }
+}

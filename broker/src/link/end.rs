@@ -1,0 +1,79 @@
+//! How connections end.
+
+use std::io;
+
+use crate::wire::WireError;
+use crate::wire::reason::Reason;
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// The client said DISCONNECT; `will` if it wants its will published all the same.
+    #[error("the client disconnected")]
+    Client { will: bool },
+    /// The client closed its socket without a word.
+    #[error("the client closed the connection without DISCONNECT")]
+    Closed,
+    #[error("the socket failed: {0}")]
+    Socket(#[from] io::Error),
+    /// The client sent what it must not.
+    #[error("the client broke the protocol: {0}")]
+    Invalid(#[from] WireError),
+    #[error("nothing was heard from the client for 1.5 times its keep-alive")]
+    KeepAlive,
+    #[error("the client took nothing of what was written to it for write_timeout")]
+    WriteTimeout,
+    #[error("the client does not acknowledge its messages: subscriber_queue_bytes are waiting")]
+    SlowSubscriber,
+    #[error("another connection came with the same client id")]
+    TakenOver,
+    /// MECHANISMS 7.
+    #[error("a publish could not be made durable")]
+    TicketFailed,
+    #[error("the broker shuts down")]
+    Shutdown,
+}
+
+impl End {
+    pub(crate) const fn invalid(what: &'static str, reason: Reason) -> Self {
+        Self::Invalid(WireError { reason, what })
+    }
+
+    /// What a v5 client is told, if it can be told anything.
+    pub(crate) const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Client { .. } | Self::Closed | Self::Socket(_) | Self::WriteTimeout => None,
+            Self::Invalid(error) => Some(error.reason),
+            Self::KeepAlive => Some(Reason::KEEP_ALIVE_TIMEOUT),
+            Self::SlowSubscriber => Some(Reason::QUOTA_EXCEEDED),
+            Self::TakenOver => Some(Reason::SESSION_TAKEN_OVER),
+            Self::TicketFailed => Some(Reason::SERVER_UNAVAILABLE),
+            Self::Shutdown => Some(Reason::SERVER_SHUTTING_DOWN),
+        }
+    }
+
+    /// Whether the client's will is to be published. Not when we are the cause: its station is well.
+    pub(crate) const fn publishes_will(&self) -> bool {
+        match self {
+            Self::Client { will } => *will,
+            Self::Shutdown => false,
+            _ => true,
+        }
+    }
+
+    /// The metric's label.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::Client { .. } => "client",
+            Self::Closed => "closed",
+            Self::Socket(_) => "socket",
+            Self::Invalid(_) => "invalid",
+            Self::KeepAlive => "keep_alive",
+            Self::WriteTimeout => "write_timeout",
+            Self::SlowSubscriber => "slow_subscriber",
+            Self::TakenOver => "taken_over",
+            Self::TicketFailed => "ticket_failed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

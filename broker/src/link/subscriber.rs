@@ -1,0 +1,175 @@
+//! The client as a subscriber: SUBSCRIBE, UNSUBSCRIBE, and messages on their way to it.
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use super::{End, Link};
+use crate::handler::QoS;
+use crate::session::{Delivery, Next};
+use crate::subscriptions::Subscription;
+use crate::topic;
+use crate::wire::encode::{self, AckKind, Outgoing};
+use crate::wire::reason::Reason;
+use crate::wire::{Ack, PublishProperties, RetainHandling, Subscribe, Unsubscribe};
+
+/// Filters of one SUBSCRIBE; the others are refused. A packet has room for a quarter of a million, and
+/// each is a walk through what is retained.
+const MAX_FILTERS: usize = 1024;
+
+impl Link {
+    pub(super) fn subscribe(&mut self, subscribe: Subscribe, out: &mut BytesMut) {
+        let id = subscribe.subscription_id;
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut retained = Vec::new();
+        self.subscribes = true;
+        for (index, wanted) in subscribe.filters.into_iter().enumerate() {
+            if index >= MAX_FILTERS {
+                codes.push(Reason::QUOTA_EXCEEDED);
+                continue;
+            }
+            let subscription = Subscription { filter: wanted.filter, options: wanted.options, id };
+            match self.subscribe_one(&subscription) {
+                Ok(is_new) => {
+                    codes.push(Reason(subscription.options.qos as u8));
+                    retained.extend(self.retained(&subscription, is_new));
+                }
+                Err(reason) => codes.push(reason),
+            }
+        }
+        encode::suback(out, self.client.version, subscribe.id, &codes);
+        let dropped = self.session.enqueue_retained(retained);
+        self.shared.metrics.subscriber_dropped.increment(dropped as u64);
+    }
+
+    /// Subscribes to one filter; says whether that is new.
+    fn subscribe_one(&self, subscription: &Subscription) -> Result<bool, Reason> {
+        let filter = &subscription.filter;
+        if topic::is_shared(filter) {
+            return Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        if !topic::is_valid_filter(filter) {
+            return Err(Reason::FILTER_INVALID);
+        }
+        if !self.shared.authority.may_subscribe(&self.client.id, filter) {
+            return Err(Reason::NOT_AUTHORIZED);
+        }
+        let is_new = {
+            let mut state = self.session.lock();
+            let is_new = !state.subscriptions.contains_key(filter);
+            if is_new && state.subscriptions.len() >= self.shared.config.max_subscriptions {
+                return Err(Reason::QUOTA_EXCEEDED);
+            }
+            state.subscriptions.insert(filter.clone(), subscription.clone());
+            is_new
+        };
+        self.shared.subscriptions.insert(&self.session, subscription.clone());
+        if is_new {
+            self.shared.router.subscribe(&self.session, filter);
+        }
+        Ok(is_new)
+    }
+
+    /// The retained messages that a subscription brings.
+    fn retained(&self, subscription: &Subscription, is_new: bool) -> Vec<Delivery> {
+        match subscription.options.retain_handling {
+            RetainHandling::Always => {}
+            RetainHandling::IfNew if is_new => {}
+            RetainHandling::IfNew | RetainHandling::Never => return Vec::new(),
+        }
+        let delivery = |message: std::sync::Arc<crate::message::Message>| Delivery {
+            qos: subscription.effective(message.qos),
+            retain: true,
+            ids: subscription.id.into_iter().collect(),
+            message,
+        };
+        let mut deliveries: Vec<_> =
+            self.shared.retained.matching(&subscription.filter).into_iter().collect();
+        deliveries.retain(|m| !(subscription.options.no_local && m.from == self.client.id));
+        deliveries.into_iter().map(delivery).collect()
+    }
+
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe, out: &mut BytesMut) {
+        self.subscribes = true;
+        let mut codes = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in &unsubscribe.filters {
+            let known = self.session.lock().subscriptions.remove(filter).is_some();
+            if known {
+                self.shared.subscriptions.remove(&self.session, filter);
+                self.shared.router.unsubscribe(&self.session, filter);
+            }
+            codes.push(if known { Reason::SUCCESS } else { Reason::NO_SUBSCRIPTION_EXISTED });
+        }
+        encode::unsuback(out, self.client.version, unsubscribe.id, &codes);
+    }
+
+    /// PUBREC from the client: it has the message [MQTT-4.3.3-4].
+    pub(super) fn client_received(&mut self, ack: Ack, out: &mut BytesMut) {
+        if ack.reason.is_error() {
+            // It refuses the message; that ends the exchange.
+            return self.session.acknowledged(ack.id);
+        }
+        let known = self.session.received(ack.id);
+        let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
+        encode::ack(out, self.client.version, AckKind::Release, ack.id, reason, &[]);
+    }
+
+    /// Appends messages for the client until `out` holds `high` bytes or nothing more may be sent.
+    ///
+    /// # Errors
+    /// [`End::SlowSubscriber`].
+    pub(crate) fn send_messages(&mut self, out: &mut BytesMut, high: usize) -> Result<(), End> {
+        if self.session.lock().overflowed {
+            return Err(End::SlowSubscriber);
+        }
+        while out.len() < high {
+            match self.session.next(usize::from(self.client.receive_maximum)) {
+                None => break,
+                Some(Next::Release(id)) => {
+                    encode::ack(
+                        out,
+                        self.client.version,
+                        AckKind::Release,
+                        id,
+                        Reason::SUCCESS,
+                        &[],
+                    );
+                }
+                Some(Next::Publish { id, dup, delivery }) => self.send(id, dup, &delivery, out),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) {
+        let message = &delivery.message;
+        // What is left of the time that the message is of use [MQTT-3.3.2-6].
+        let expiry = message.expires.map(|expires| {
+            let left = expires.saturating_duration_since(Instant::now()).as_secs();
+            u32::try_from(left).unwrap_or(u32::MAX).max(1)
+        });
+        let properties =
+            PublishProperties { forwarded: message.properties.forwarded.clone(), expiry };
+        let publish = Outgoing {
+            dup,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            id,
+            topic: &message.topic,
+            payload: &message.payload,
+            properties: &properties,
+            subscription_ids: &delivery.ids,
+        };
+        let version = self.client.version;
+        let len = encode::publish_len(version, &publish);
+        if self.client.max_packet.is_some_and(|max| len > usize::try_from(max).unwrap_or(len)) {
+            // It is as if the client had had it [MQTT-3.1.2-25].
+            if delivery.qos != QoS::AtMostOnce {
+                self.session.acknowledged(id);
+            }
+            self.shared.metrics.subscriber_dropped.increment(1);
+            return;
+        }
+        encode::publish(out, version, &publish);
+        self.shared.metrics.publishes_sent.increment(1);
+    }
+}

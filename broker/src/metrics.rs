@@ -1,0 +1,53 @@
+//! The broker's figures, registered once; labels come from the closed lists below.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// Handles, so that counting costs no look-up.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    pub(crate) connections: Gauge,
+    pub(crate) publishes_received: Counter,
+    pub(crate) acks_success: Counter,
+    pub(crate) acks_partial: Counter,
+    pub(crate) acks_rejected: Counter,
+    pub(crate) ack_latency: Histogram,
+    pub(crate) in_flight_publishes: Gauge,
+    pub(crate) in_flight_bytes: Gauge,
+    pub(crate) live_feed_dropped: Counter,
+    pub(crate) subscriber_dropped: Counter,
+    pub(crate) publishes_sent: Counter,
+    pub(crate) retained_refused: Counter,
+    pub(crate) router_restarts: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let ack = |class| counter!("loushan_acks_sent_total", "class" => class);
+        Self {
+            connections: gauge!("loushan_connections"),
+            publishes_received: counter!("loushan_publishes_received_total"),
+            acks_success: ack("success"),
+            acks_partial: ack("partly_rejected"),
+            acks_rejected: ack("rejected"),
+            ack_latency: histogram!("loushan_ack_latency_seconds"),
+            in_flight_publishes: gauge!("loushan_in_flight_publishes"),
+            in_flight_bytes: gauge!("loushan_in_flight_bytes"),
+            live_feed_dropped: counter!("loushan_live_feed_dropped_total"),
+            subscriber_dropped: counter!("loushan_subscriber_messages_dropped_total"),
+            publishes_sent: counter!("loushan_publishes_sent_total"),
+            retained_refused: counter!("loushan_retained_refused_total"),
+            router_restarts: counter!("loushan_router_restarts_total"),
+        }
+    }
+
+    /// A CONNECT was answered; `result` is one of `accepted`, `refused`, `invalid`, `timeout`,
+    /// `full`.
+    pub(crate) fn connect(&self, result: &'static str) {
+        counter!("loushan_connects_total", "result" => result).increment(1);
+    }
+
+    /// A connection ended; `reason` is [`crate::link::End::label`].
+    pub(crate) fn disconnect(&self, reason: &'static str) {
+        counter!("loushan_disconnects_total", "reason" => reason).increment(1);
+    }
+}

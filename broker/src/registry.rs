@@ -1,0 +1,173 @@
+//! Which client ids are connected, and the sessions of those that are away.
+//!
+//! Life of an entry: attached (one live connection) → detached (kept until it expires, or dropped at
+//! once) → attached again, by a connection that takes the session over, or replaces it if it starts
+//! clean. Two connections never hold one session: the later asks the earlier to go and waits until it
+//! has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::{QueueLimits, Session};
+use crate::will::PendingWill;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    clients: Mutex<HashMap<Arc<str>, Entry>>,
+    max_away: usize,
+    limits: Arc<QueueLimits>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Arc<Session>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Live { kick: CancellationToken, gone: CancellationToken },
+    Away { expires: Instant, will: Option<PendingWill> },
+}
+
+/// A connection's hold on its session.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) session: Arc<Session>,
+    /// There was a session, and this is it.
+    pub(crate) present: bool,
+    /// Cancelled when another connection wants the session.
+    pub(crate) kick: CancellationToken,
+    /// The session's former connection left a will that is due now: its session ended with a clean
+    /// start.
+    pub(crate) will_due: Option<PendingWill>,
+    /// The session that this one replaced.
+    pub(crate) replaced: Option<Arc<Session>>,
+    gone: CancellationToken,
+}
+
+/// A session that ended, and the will it leaves.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) session: Arc<Session>,
+    pub(crate) will: Option<PendingWill>,
+}
+
+impl Registry {
+    /// A registry that keeps the sessions of at most `max_away` absent clients.
+    pub(crate) fn new(max_away: usize, limits: Arc<QueueLimits>) -> Self {
+        Self { clients: Mutex::default(), max_away, limits }
+    }
+
+    /// Gets the session of `client_id` for a new connection, waiting until a former one has let it
+    /// go. Cancel-safe.
+    pub(crate) async fn attach(&self, client_id: &Arc<str>, clean: bool) -> Attached {
+        loop {
+            match self.try_attach(client_id, clean) {
+                Ok(attached) => return attached,
+                Err(gone) => gone.cancelled().await,
+            }
+        }
+    }
+
+    fn try_attach(&self, client_id: &Arc<str>, clean: bool) -> Result<Attached, CancellationToken> {
+        let mut clients = self.clients.lock();
+        let (mut session, mut will_due, mut replaced) = (None, None, None);
+        if let Some(entry) = clients.get_mut(client_id) {
+            match &mut entry.state {
+                State::Live { kick, gone } => {
+                    kick.cancel();
+                    return Err(gone.clone());
+                }
+                State::Away { expires, will } if clean || *expires <= Instant::now() => {
+                    will_due = will.take();
+                    replaced = Some(entry.session.clone());
+                }
+                State::Away { .. } => session = Some(entry.session.clone()),
+            }
+        }
+        let present = session.is_some();
+        let session = session.unwrap_or_else(|| self.new_session(client_id));
+        let (kick, gone) = (CancellationToken::new(), CancellationToken::new());
+        let state = State::Live { kick: kick.clone(), gone: gone.clone() };
+        clients.insert(client_id.clone(), Entry { session: session.clone(), state });
+        Ok(Attached { session, present, kick, will_due, replaced, gone })
+    }
+
+    fn new_session(&self, client_id: &Arc<str>) -> Arc<Session> {
+        Arc::new(Session::new(client_id.clone(), Arc::clone(&self.limits)))
+    }
+
+    /// Lets a session go: kept for `expiry`, or ended if that is zero. Returns what ended, which is
+    /// another's session when there are too many.
+    pub(crate) fn detach(
+        &self,
+        attached: &Attached,
+        expiry: Duration,
+        will: Option<PendingWill>,
+    ) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        {
+            let mut clients = self.clients.lock();
+            let id = &attached.session.client_id;
+            let now = Instant::now();
+            if expiry.is_zero() {
+                clients.remove(id);
+                ended.push(Ended { session: attached.session.clone(), will });
+            } else if let Some(entry) = clients.get_mut(id) {
+                // A year, when the sum does not exist: longer than any process of ours runs.
+                let expires = now
+                    .checked_add(expiry)
+                    .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600));
+                entry.state = State::Away { expires, will };
+                ended.extend(evict(&mut clients, self.max_away));
+            }
+        }
+        attached.gone.cancel();
+        ended
+    }
+
+    /// Ends the sessions whose time has come, and takes the wills that are due.
+    pub(crate) fn sweep(&self, now: Instant) -> (Vec<Ended>, Vec<PendingWill>) {
+        let (mut ended, mut wills) = (Vec::new(), Vec::new());
+        self.clients.lock().retain(|_, entry| {
+            let State::Away { expires, will } = &mut entry.state else { return true };
+            if *expires <= now {
+                ended.push(Ended { session: entry.session.clone(), will: will.take() });
+                return false;
+            }
+            if will.as_ref().is_some_and(|will| will.due <= now) {
+                wills.extend(will.take());
+            }
+            true
+        });
+        (ended, wills)
+    }
+}
+
+/// Removes the absent session that would expire first, if there are more than `max_away`.
+fn evict(clients: &mut HashMap<Arc<str>, Entry>, max_away: usize) -> Option<Ended> {
+    let away = |entry: &Entry| match entry.state {
+        State::Away { expires, .. } => Some(expires),
+        State::Live { .. } => None,
+    };
+    if clients.len() <= max_away || clients.values().filter_map(away).count() <= max_away {
+        return None;
+    }
+    let (_, first) = clients
+        .iter()
+        .filter_map(|(id, entry)| away(entry).map(|expires| (expires, id.clone())))
+        .min()?;
+    let entry = clients.remove(&first)?;
+    let will = match entry.state {
+        State::Away { will, .. } => will,
+        State::Live { .. } => None,
+    };
+    Some(Ended { session: entry.session, will })
+}

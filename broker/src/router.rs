@@ -1,0 +1,160 @@
+//! rumqttd's Router behind one small interface: live fan-out at QoS 0, and nothing else.
+//!
+//! What that library does to whoever uses it, and what is done about it here:
+//! * it panics on a topic whose first character is not ASCII, and drops what a `$`-topic holds:
+//!   names and filters get an ASCII prefix on the way in and lose it on the way out, another one for
+//!   `$`-topics, so that no leading wildcard reaches them;
+//! * it knows no effective quality of service, No Local or retain-as-published, and hands a v5
+//!   publisher's properties to a 3.1.1 writer that panics: a message travels in an envelope of ours
+//!   (the correlation data, which no client sees), and each session makes its own copy of it;
+//! * it silently forgets what a slow reader has not taken: so only copies of QoS 0 go by it, and each
+//!   session's link is drained at once into the session's own bounded queue;
+//! * it keeps every filter, topic and client id that it ever saw: links have names from a pool, and a
+//!   router that has seen too much is replaced. It can only be stopped by a panic of its own
+//!   thread, since it holds a sender to itself: the one that is provoked to end a replaced router is
+//!   the wake-up of a link that is gone;
+//! * its thread may panic of itself: that is logged, counted, shown by [`Router::health`], and cured
+//!   by a new router to which every subscriber is linked anew. What was on its way is lost, which
+//!   QoS 0 allows; nothing else is on its way there.
+//!
+//! One thread of ours, `actor`, talks to the router, whose calls block. Nobody else waits for it:
+//! what it is to do is queued, messages within a bound in bytes and beyond that dropped and counted.
+
+mod actor;
+mod envelope;
+mod inbox;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::config::BrokerConfig;
+use crate::message::Message;
+use crate::metrics::Metrics;
+use crate::session::Session;
+use actor::Actor;
+use inbox::{Command, Inbox};
+
+/// See the module.
+pub(crate) struct Router {
+    inbox: Arc<Inbox>,
+    state: Arc<RouterState>,
+    settings: Settings,
+    metrics: Metrics,
+    started: Mutex<bool>,
+}
+
+/// What is said about the router outside.
+#[derive(Debug, Default)]
+struct RouterState {
+    failed: AtomicBool,
+    restarts: AtomicU64,
+    /// How often a router that had seen its fill was replaced.
+    replaced: AtomicU64,
+}
+
+/// The bounds on a router.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    /// Memory for its logs.
+    bytes: usize,
+    /// Distinct topics before it is replaced.
+    max_topics: usize,
+    max_links: usize,
+}
+
+impl Router {
+    pub(crate) fn new(config: &BrokerConfig, metrics: Metrics) -> Self {
+        Self {
+            inbox: Arc::new(Inbox::new(config.live_feed_bytes)),
+            state: Arc::default(),
+            settings: Settings {
+                bytes: config.router_bytes,
+                max_topics: config.router_max_topics,
+                max_links: config.max_connections,
+            },
+            metrics,
+            started: Mutex::new(false),
+        }
+    }
+
+    /// Gives a message to the links whose filters match. Dropped and counted if too much waits.
+    pub(crate) fn publish(&self, message: Arc<Message>) {
+        if !self.inbox.publish(message) {
+            self.metrics.live_feed_dropped.increment(1);
+        }
+    }
+
+    /// Adds a filter to a session's link, opening the link if it has none.
+    pub(crate) fn subscribe(&self, session: &Arc<Session>, filter: &Arc<str>) {
+        self.start();
+        self.inbox.push(Command::Subscribe(Arc::clone(session), Arc::clone(filter)));
+    }
+
+    /// Takes a filter from a session's link.
+    pub(crate) fn unsubscribe(&self, session: &Arc<Session>, filter: &Arc<str>) {
+        self.inbox.push(Command::Unsubscribe(session.client_id.clone(), Arc::clone(filter)));
+    }
+
+    /// Closes a session's link, if it has one.
+    pub(crate) fn close(&self, session: &Arc<Session>) {
+        if *self.started.lock() {
+            self.inbox.push(Command::Close(session.client_id.clone()));
+        }
+    }
+
+    /// Whether so many subscriptions wait for the router that no more should be read for now.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.inbox.is_congested()
+    }
+
+    /// Whether the router runs (or nobody needed one yet), and how often it had to be restarted.
+    pub(crate) fn health(&self) -> (bool, u64) {
+        let failed = self.state.failed.load(Ordering::Acquire);
+        (!failed, self.state.restarts.load(Ordering::Acquire))
+    }
+
+    /// Starts the actor with the first subscriber: a broker without one has no router.
+    fn start(&self) {
+        let mut started = self.started.lock();
+        if *started {
+            return;
+        }
+        let actor = Actor::new(
+            Arc::clone(&self.inbox),
+            Arc::clone(&self.state),
+            self.settings,
+            self.metrics.clone(),
+            tokio::runtime::Handle::current(),
+        );
+        match std::thread::Builder::new().name("live-feed".to_owned()).spawn(|| actor.run()) {
+            Ok(_) => *started = true,
+            Err(error) => {
+                self.state.failed.store(true, Ordering::Release);
+                tracing::error!(%error, "no thread for the live feed: subscribers get no QoS 0");
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.inbox.push(Command::Crash);
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.inbox.push(Command::Stop);
+    }
+}
+
+/// What a filter is called between us and the router; it comes back with each copy.
+pub(crate) fn filter_key(filter: &str) -> usize {
+    // 0 is no subscription identifier.
+    (BuildHasherDefault::<DefaultHasher>::default().hash_one(filter) as usize).max(1)
+}

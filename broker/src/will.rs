@@ -1,0 +1,112 @@
+//! Wills: kept by the link, published by the broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::broker::Shared;
+use crate::handler::{AckOutcome, AckReceiver, AckTicket, Busy, Origin, Publish};
+use crate::message::Message;
+use crate::wire::Will;
+
+/// How long a will's handler may take to say that it is durable, before the will is given up.
+const TRY_FOR: Duration = Duration::from_secs(60);
+
+/// Wait before a will that failed is offered again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A will whose connection has ended.
+#[derive(Debug)]
+pub(crate) struct PendingWill {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) will: Will,
+    /// When it is to be published if the client does not come back.
+    pub(crate) due: Instant,
+}
+
+/// Answers one ticket.
+struct Answer(parking_lot::Mutex<Option<oneshot::Sender<AckOutcome>>>);
+
+impl AckReceiver for Answer {
+    fn resolve(&self, _: u64, outcome: AckOutcome) {
+        if let Some(sender) = self.0.lock().take() {
+            // Whoever waited may have given up: then there is nobody to tell.
+            let _unheard = sender.send(outcome);
+        }
+    }
+}
+
+/// A will on its way: through the handler if its topic is claimed, again until it is durable; to
+/// subscribers and the retained messages after that.
+pub(crate) struct Publication {
+    client_id: Arc<str>,
+    will: Will,
+    order: u64,
+    attempt: Option<Attempt>,
+}
+
+/// One offer to the handler.
+struct Attempt {
+    refused: Option<Busy>,
+    outcome: oneshot::Receiver<AckOutcome>,
+}
+
+impl Publication {
+    /// Offers the will for the first time, at once: whatever its client's next connection publishes
+    /// comes behind it.
+    pub(crate) fn begin(shared: &Shared, pending: PendingWill) -> Self {
+        let PendingWill { client_id, will, .. } = pending;
+        let claimed = shared.handler.claims(&will.topic).is_some();
+        let order = shared.next_order();
+        let attempt = claimed.then(|| Attempt::new(shared, &client_id, &will));
+        Self { client_id, will, order, attempt }
+    }
+
+    /// Sees it through.
+    pub(crate) async fn finish(mut self, shared: &Shared) {
+        if let Some(attempt) = self.attempt.take() {
+            let durable = self.make_durable(shared, attempt);
+            if tokio::time::timeout(TRY_FOR, durable).await.is_err() {
+                tracing::error!(client = %self.client_id, topic = %self.will.topic,
+                    "a will could not be made durable within a minute and was given up");
+                return;
+            }
+        }
+        shared.deliver(Message::from_will(self.will, self.client_id, self.order));
+    }
+
+    async fn make_durable(&self, shared: &Shared, mut attempt: Attempt) {
+        while !attempt.became_durable(shared).await {
+            shared.handler.ready().await;
+            // A handler that fails at once and is always ready would be asked in a circle.
+            tokio::time::sleep(RETRY).await;
+            attempt = Attempt::new(shared, &self.client_id, &self.will);
+        }
+    }
+}
+
+impl Attempt {
+    fn new(shared: &Shared, client_id: &Arc<str>, will: &Will) -> Self {
+        let (sender, outcome) = oneshot::channel();
+        let receiver = Arc::new(Answer(parking_lot::Mutex::new(Some(sender))));
+        let publish = Publish {
+            topic: will.topic.clone(),
+            payload: will.payload.clone(),
+            qos: will.qos,
+            retain: will.retain,
+            origin: Origin::Will(client_id.clone()),
+        };
+        let refused = shared.handler.handle(publish, AckTicket::new(receiver, 0)).err();
+        Self { refused, outcome }
+    }
+
+    async fn became_durable(mut self, shared: &Shared) -> bool {
+        while let Some(Busy { publish, ticket }) = self.refused.take() {
+            shared.handler.ready().await;
+            self.refused = shared.handler.handle(publish, ticket).err();
+        }
+        matches!(self.outcome.await, Ok(AckOutcome::Durable(_)))
+    }
+}

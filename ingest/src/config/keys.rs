@@ -1,0 +1,380 @@
+//! Every key there is, with its default, bounds and the text of the default file.
+
+use super::table::Default::{Is, Required, Unset};
+use super::table::{Key, Kind, Section};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: super::table::Default,
+    doc: &'static str,
+) -> Key {
+    Key { name, kind, default, doc }
+}
+
+const fn section(name: &'static str, doc: &'static str, keys: &'static [Key]) -> Section {
+    Section { name, doc, optional: false, keys }
+}
+
+/// All sections, in the order of the default file.
+pub static SECTIONS: &[Section] = &[
+    section(
+        "data",
+        "Where everything is kept that must survive a restart.",
+        &[key(
+            "dir",
+            Kind::Path,
+            Is("loushan-data"),
+            "The data folder. One process at a time may have it.",
+        )],
+    ),
+    section(
+        "mqtt",
+        "MQTT 3.1.1 and 5 over TCP.",
+        &[
+            key("listen", Kind::Address, Is("127.0.0.1:1883"), "Port 0 takes any free port."),
+            key(
+                "allow_insecure",
+                Kind::Bool,
+                Is("false"),
+                "Listen beyond loopback although there are neither credentials nor TLS:\nwhoever reaches the port can publish as any station.",
+            ),
+            key(
+                "max_connections",
+                Kind::Count(1, 1_000_000),
+                Is("20000"),
+                "Connections at a time; one more is closed as it comes.",
+            ),
+            key(
+                "connect_timeout",
+                Kind::Duration(100, HOUR),
+                Is("10s"),
+                "How long a new connection may take to send its CONNECT.",
+            ),
+            key(
+                "write_timeout",
+                Kind::Duration(100, HOUR),
+                Is("30s"),
+                "How long a client may take none of what is written to it.",
+            ),
+            key(
+                "drain_timeout",
+                Kind::Duration(100, HOUR),
+                Is("10s"),
+                "How long a stop waits for publishes that were taken and are not durable yet.",
+            ),
+            key(
+                "max_packet_bytes",
+                Kind::Size(KIB, 256 * MIB),
+                Is("1088KiB"),
+                "The longest packet taken.",
+            ),
+            key(
+                "max_in_flight",
+                Kind::Count(1, 65_535),
+                Is("1024"),
+                "Publishes of one connection that may wait to become durable (MQTT 5: Receive Maximum).",
+            ),
+            key(
+                "max_in_flight_bytes",
+                Kind::Size(KIB, 4 * GIB),
+                Is("4MiB"),
+                "Their bytes; past it the connection is not read.",
+            ),
+            key(
+                "total_in_flight_bytes",
+                Kind::Size(MIB, 64 * GIB),
+                Is("256MiB"),
+                "The same for all connections together.",
+            ),
+            key(
+                "max_subscriptions",
+                Kind::Count(1, 1_000_000),
+                Is("1000"),
+                "Subscriptions of one client.",
+            ),
+            key(
+                "subscriber_queue_bytes",
+                Kind::Size(KIB, 4 * GIB),
+                Is("4MiB"),
+                "Messages waiting for one client. Beyond it those of QoS 0 are dropped, and a client that\ndoes not take its messages of QoS 1 or 2 is disconnected.",
+            ),
+            key(
+                "total_queue_bytes",
+                Kind::Size(KIB, 64 * GIB),
+                Is("256MiB"),
+                "Messages waiting for all clients together.",
+            ),
+            key(
+                "max_sessions",
+                Kind::Count(1, 10_000_000),
+                Is("20000"),
+                "Sessions kept for clients that are away.",
+            ),
+            key(
+                "max_session_expiry",
+                Kind::Duration(0, 366 * DAY),
+                Is("1d"),
+                "The longest that a session is kept for a client that is away.",
+            ),
+            key(
+                "retained_bytes",
+                Kind::Size(0, 16 * GIB),
+                Is("64MiB"),
+                "Retained messages. Beyond it a message is delivered and not retained.",
+            ),
+            key(
+                "live_feed_bytes",
+                Kind::Size(KIB, 4 * GIB),
+                Is("16MiB"),
+                "Messages on their way to subscribers. Beyond it live telemetry is not shown to them;\nit is stored all the same.",
+            ),
+        ],
+    ),
+    section(
+        "http",
+        "Health, metrics and the API.",
+        &[
+            key("listen", Kind::Address, Is("127.0.0.1:8080"), "Port 0 takes any free port."),
+            key(
+                "allow_insecure",
+                Kind::Bool,
+                Is("false"),
+                "Listen beyond loopback although there are neither credentials nor TLS:\nwhoever reaches the port can read everything.",
+            ),
+            key(
+                "max_exports",
+                Kind::Count(1, 64),
+                Is("4"),
+                "Exports at a time; a further one is answered 503.",
+            ),
+        ],
+    ),
+    section(
+        "log",
+        "The write-ahead log: a PUBACK leaves after its sync.",
+        &[
+            key(
+                "sync",
+                Kind::Choice(&["always", "interval"]),
+                Is("always"),
+                "always: an acknowledged reading survives a power loss.\ninterval: it survives a crash of the process, but a power loss may take what was\nacknowledged within the last sync_interval. Readiness and metrics then say so.",
+            ),
+            key(
+                "sync_interval",
+                Kind::Duration(1, 10 * SECOND),
+                Is("50ms"),
+                "The loss window of sync = \"interval\".",
+            ),
+            key(
+                "segment_bytes",
+                Kind::Size(8 * MIB, 4 * GIB),
+                Is("64MiB"),
+                "A segment's size on disk, reserved when it is made.",
+            ),
+            key(
+                "buffer_bytes",
+                Kind::Size(8 * MIB, 4 * GIB),
+                Is("16MiB"),
+                "Publishes waiting to be written; past it devices are held back.",
+            ),
+            key(
+                "free_disk_floor",
+                Kind::Size(0, 16 * TIB),
+                Is("512MiB"),
+                "Free space below which nothing more is acknowledged. It leaves room for the\nstore to flush and for a snapshot, without which the disk could never be emptied.",
+            ),
+        ],
+    ),
+    section(
+        "pipeline",
+        "Verdicts, duplicates and the memory between log and sinks.",
+        &[
+            key(
+                "tail_bytes",
+                Kind::Size(MIB, 64 * GIB),
+                Is("128MiB"),
+                "Durable readings kept in memory for sinks; one that falls behind reads the log.",
+            ),
+            key(
+                "device_bytes",
+                Kind::Size(MIB, 64 * GIB),
+                Is("256MiB"),
+                "What is remembered of devices, to know duplicates. Held twice.",
+            ),
+            key(
+                "batch_bytes",
+                Kind::Size(MIB, 64 * GIB),
+                Is("64MiB"),
+                "What is remembered of stations' batches, to know duplicates. Held twice.",
+            ),
+            key(
+                "lookup_bytes",
+                Kind::Size(2 * MIB, 64 * GIB),
+                Is("32MiB"),
+                "Publishes that wait for the store to say whether it has their readings.",
+            ),
+            key(
+                "snapshot_interval",
+                Kind::Duration(SECOND, DAY),
+                Is("5m"),
+                "How often the pipeline's state is written; a start reads the log from there.",
+            ),
+            key(
+                "snapshot_bytes",
+                Kind::Size(MIB, TIB),
+                Is("256MiB"),
+                "It is written sooner after so many bytes of payload.",
+            ),
+        ],
+    ),
+    section(
+        "sink.embedded",
+        "The embedded store: Parquet files under <data>/store.",
+        &[
+            key(
+                "flush_age",
+                Kind::Duration(100, DAY),
+                Is("1m"),
+                "The longest a reading stays in memory before it is in a file. It is safe in the log and\nanswered for meanwhile; a short age makes many small files.",
+            ),
+            key(
+                "flush_rows",
+                Kind::Count(1, 100_000_000),
+                Is("500000"),
+                "Readings in memory at which files are written.",
+            ),
+            key(
+                "flush_bytes",
+                Kind::Size(MIB, 64 * GIB),
+                Is("128MiB"),
+                "Bytes of readings in memory at which files are written; as much again may gather\nmeanwhile.",
+            ),
+            key(
+                "footer_cache_bytes",
+                Kind::Size(KIB, 16 * GIB),
+                Is("64MiB"),
+                "File footers kept in memory.",
+            ),
+        ],
+    ),
+    Section {
+        name: "sink.influx",
+        doc: "Writes to an InfluxDB v2 server as well. Off unless set.",
+        optional: true,
+        keys: &[
+            key("url", Kind::Url, Required("http://127.0.0.1:8086"), "The server."),
+            key("org", Kind::Text, Required("city"), "The organisation."),
+            key("bucket", Kind::Text, Required("loushan"), "The bucket; made if it is missing."),
+            key(
+                "token",
+                Kind::Secret,
+                Required("secret"),
+                "The API token. Better set as LOUSHAN__SINK__INFLUX__TOKEN than written here.",
+            ),
+            key(
+                "batch_points",
+                Kind::Count(1, 1_000_000),
+                Is("5000"),
+                "Points of one request at most.",
+            ),
+            key("batch_bytes", Kind::Size(KIB, 64 * MIB), Is("1MiB"), "Its bytes at most."),
+            key(
+                "batch_age",
+                Kind::Duration(1, HOUR),
+                Is("1s"),
+                "How long a point may wait for others.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration(100, 10 * MINUTE),
+                Is("10s"),
+                "How long the server may take to answer.",
+            ),
+            key("gzip", Kind::Bool, Is("true"), "Compress requests."),
+            key(
+                "max_backoff",
+                Kind::Duration(100, HOUR),
+                Is("30s"),
+                "The longest pause between two attempts.",
+            ),
+            key(
+                "held_bytes",
+                Kind::Size(2 * MIB, 16 * GIB),
+                Is("16MiB"),
+                "Held in memory while the server is away; past it the log keeps what comes. At least\ntwice batch_bytes.",
+            ),
+            key(
+                "flush_within",
+                Kind::Duration(0, HOUR),
+                Is("5s"),
+                "How long a stop waits for the server; the rest is written after the next start.",
+            ),
+        ],
+    },
+    section(
+        "dead_letter",
+        "What senders got wrong, kept with raw bytes and reason under <data>/dead-letter.",
+        &[
+            key(
+                "total_bytes",
+                Kind::Size(MIB, TIB),
+                Is("1GiB"),
+                "Bytes of all its files; past it the oldest go, counted.",
+            ),
+            key(
+                "station_bytes",
+                Kind::Size(KIB, TIB),
+                Is("16MiB"),
+                "Raw bytes kept of one station; past it reason, digest and the first 256 bytes are.",
+            ),
+        ],
+    ),
+    section(
+        "stations",
+        "What stands where.",
+        &[key(
+            "file",
+            Kind::Path,
+            Unset("stations.csv"),
+            "A CSV file: station, region, project, name, lat, lon, area. Not set: stations.csv in\nthe data folder, if there is one. Stations it does not name are taken in as unregistered.",
+        )],
+    ),
+    section(
+        "tracing",
+        "What the service says on standard error.",
+        &[
+            key(
+                "format",
+                Kind::Choice(&["human", "json"]),
+                Is("human"),
+                "Lines for people, or one JSON object a line.",
+            ),
+            key(
+                "level",
+                Kind::Text,
+                Is("info"),
+                "A level, or a filter such as \"info,loushan_broker=debug\".",
+            ),
+        ],
+    ),
+    section(
+        "shutdown",
+        "How the service ends.",
+        &[key(
+            "deadline",
+            Kind::Duration(SECOND, HOUR),
+            Is("30s"),
+            "How long an ordered stop may take before the process ends anyway. What was\nacknowledged is on disk in either case.",
+        )],
+    ),
+];

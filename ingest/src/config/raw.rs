@@ -1,0 +1,215 @@
+//! The values as they were written, each checked against its key alone.
+//!
+//! File and environment are read into one map from key to value; the environment wins. Nothing
+//! stops at the first fault. The TOML reader is used below its serde layer, because that layer ends
+//! at the first error and prints the line it found it in, which may hold a token.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{Fault, Origin, shorten};
+use super::keys::SECTIONS;
+use super::table::{Default, Key, Kind, Section, Setting, find};
+
+/// How every environment variable of ours starts.
+pub const ENVIRONMENT_PREFIX: &str = "LOUSHAN__";
+
+/// What was written, by dotted key.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    settings: BTreeMap<String, (Setting, Origin)>,
+    /// Keys that were written, well or badly, and optional sections that were opened.
+    mentioned: BTreeSet<String>,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Raw {
+    /// Reads the file's text and the environment's variables; others than ours are left alone.
+    pub(super) fn read(
+        file: Option<&str>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut raw = Self::default();
+        if let Some(text) = file {
+            raw.read_file(text);
+        }
+        let mut ours: Vec<_> = environment
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        ours.sort();
+        for (name, value) in ours {
+            raw.read_variable(name, &value);
+        }
+        raw
+    }
+
+    /// The value of a key, its default where it has none. A faulty value counts as its default, so
+    /// that the rest can be looked at.
+    pub(super) fn get(&self, path: &str) -> Option<Setting> {
+        if let Some((setting, _)) = self.settings.get(path) {
+            return Some(setting.clone());
+        }
+        match find(path)? {
+            (_, Key { kind, default: Default::Is(text), .. }) => kind.parse(text),
+            _ => None,
+        }
+    }
+
+    /// Where a key's value came from.
+    pub(super) fn origin(&self, path: &str) -> Origin {
+        self.settings.get(path).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Whether an optional section is on: it was opened, or one of its keys was set.
+    pub(super) fn is_on(&self, section: &str) -> bool {
+        self.mentioned.iter().any(|path| {
+            path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
+    /// Notes what must be set and is not, section by section.
+    pub(super) fn require(&mut self) {
+        for section in SECTIONS {
+            if section.optional && !self.is_on(section.name) {
+                continue;
+            }
+            for key in section.keys {
+                let path = format!("{}.{}", section.name, key.name);
+                if let Default::Required(example) = key.default
+                    && !self.mentioned.contains(&path)
+                {
+                    self.faults.push(Fault {
+                        problem: format!("must be set where [{}] is", section.name),
+                        remedy: format!(
+                            "write {} = \"{example}\" with your own value, or set {}",
+                            key.name,
+                            variable(&path)
+                        ),
+                        key: path,
+                        origin: Origin::Default,
+                    });
+                }
+            }
+        }
+    }
+
+    fn read_file(&mut self, text: &str) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            self.faults.push(Fault {
+                key: String::new(),
+                origin: Origin::Line(line_of(text, error.span().map_or(0, |span| span.start))),
+                problem: format!("this is not TOML: {}", error.message()),
+                remedy: "see print-config for a file that is".to_owned(),
+            });
+        }
+        self.read_table("", table.get_ref(), text);
+    }
+
+    fn read_table(&mut self, prefix: &str, table: &DeTable<'_>, text: &str) {
+        for (name, value) in table {
+            let origin = Origin::Line(line_of(text, name.span().start));
+            let path = match prefix {
+                "" => name.get_ref().to_string(),
+                prefix => format!("{prefix}.{}", name.get_ref()),
+            };
+            match value.get_ref() {
+                DeValue::Table(inner) if is_section_or_above(&path) => {
+                    self.mentioned.insert(path.clone());
+                    self.read_table(&path, inner, text);
+                }
+                DeValue::String(value) => self.set(path, value, origin),
+                DeValue::Integer(value) => self.set(path, &value.to_string(), origin),
+                DeValue::Boolean(value) => self.set(path, &value.to_string(), origin),
+                other => match find(&path) {
+                    None => self.unknown(path, origin),
+                    Some((_, key)) => self.faults.push(Fault {
+                        problem: format!("the value is of the wrong type ({})", other.type_str()),
+                        remedy: format!("write {}", key.kind.accepted()),
+                        key: path,
+                        origin,
+                    }),
+                },
+            }
+        }
+    }
+
+    fn read_variable(&mut self, name: String, value: &str) {
+        let path = all_keys().map(|(path, _)| path).find(|path| variable(path) == name);
+        match path {
+            Some(path) => self.set(path, value, Origin::Environment(name)),
+            None => {
+                let path = name.trim_start_matches(ENVIRONMENT_PREFIX).replace("__", ".");
+                self.unknown(path.to_lowercase(), Origin::Environment(name));
+            }
+        }
+    }
+
+    fn set(&mut self, path: String, value: &str, origin: Origin) {
+        let Some((_, key)) = find(&path) else {
+            self.unknown(path, origin);
+            return;
+        };
+        self.mentioned.insert(path.clone());
+        match key.kind.parse(value) {
+            Some(setting) => {
+                self.settings.insert(path, (setting, origin));
+            }
+            None => self.faults.push(Fault {
+                problem: match key.kind {
+                    // An address may carry a password by mistake.
+                    Kind::Secret | Kind::Url => "the value is not accepted".to_owned(),
+                    _ => format!("{} is not accepted", shorten(value)),
+                },
+                remedy: format!("write {}", key.kind.accepted()),
+                key: path,
+                origin,
+            }),
+        }
+    }
+
+    fn unknown(&mut self, path: String, origin: Origin) {
+        let section =
+            path.rsplit_once('.').and_then(|(s, _)| SECTIONS.iter().find(|it| it.name == s));
+        let remedy = match section {
+            Some(section) => format!("keys of [{}] are {}", section.name, names(section)),
+            None => {
+                let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+                format!("sections are {}", names.join(", "))
+            }
+        };
+        let problem = "there is no such key or section".to_owned();
+        self.faults.push(Fault { key: path, origin, problem, remedy });
+    }
+}
+
+/// The environment variable of a key.
+#[must_use]
+pub fn variable(path: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", path.replace('.', "__").to_uppercase())
+}
+
+/// All keys by their dotted paths.
+pub(super) fn all_keys() -> impl Iterator<Item = (String, &'static Key)> {
+    SECTIONS.iter().flat_map(|section| {
+        section.keys.iter().map(move |key| (format!("{}.{}", section.name, key.name), key))
+    })
+}
+
+fn names(section: &Section) -> String {
+    let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+    names.join(", ")
+}
+
+fn is_section_or_above(path: &str) -> bool {
+    SECTIONS.iter().any(|section| {
+        section.name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// The line, from 1, that a byte of the text is in.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}

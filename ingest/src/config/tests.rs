@@ -1,0 +1,210 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use loushan_broker::config::BrokerConfig;
+
+use super::keys::SECTIONS;
+use super::raw::all_keys;
+use super::table::Default;
+use super::units::{parse_duration, parse_size, show_duration, show_size};
+use super::*;
+use crate::pipeline::PipelineOptions;
+use crate::sink::dead_letter::DeadLetterConfig;
+use crate::sink::embedded::EmbeddedConfig;
+use crate::sink::influx::{InfluxConfig, Token};
+use crate::wal::SyncPolicy;
+
+fn faults(text: &str) -> Vec<Fault> {
+    Config::read(Some(text), []).unwrap_err().0
+}
+
+fn environment(name: &str, value: &str) -> [(String, String); 1] {
+    [(name.to_owned(), value.to_owned())]
+}
+
+#[test]
+fn the_printed_file_means_the_defaults() {
+    let defaults = Config::read(None, []).unwrap();
+    let printed = Config::read(Some(&default_file()), []).unwrap();
+    assert_eq!(format!("{printed:?}"), format!("{defaults:?}"));
+    assert_eq!(defaults.mqtt_listen.to_string(), "127.0.0.1:1883");
+    assert_eq!(defaults.http_listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(defaults.pipeline.log.sync, SyncPolicy::Always);
+    assert_eq!(defaults.influx, None);
+}
+
+#[test]
+fn the_defaults_are_those_of_the_components() {
+    let config = Config::read(None, []).unwrap();
+    assert_eq!(config.broker, BrokerConfig::default());
+    assert_eq!(config.embedded, EmbeddedConfig::default());
+    assert_eq!(config.dead_letter, DeadLetterConfig::default());
+    assert_eq!(format!("{:?}", config.pipeline), format!("{:?}", PipelineOptions::default()));
+    let text = "[sink.influx]\nurl = \"http://h:1\"\norg = \"o\"\nbucket = \"b\"\ntoken = \"t\"\n";
+    let influx = Config::read(Some(text), []).unwrap().influx.unwrap();
+    let default = InfluxConfig {
+        url: "http://h:1/".to_owned(),
+        org: "o".to_owned(),
+        bucket: "b".to_owned(),
+        token: Token::new("t"),
+        ..InfluxConfig::default()
+    };
+    assert_eq!(influx, default);
+}
+
+#[test]
+fn the_printed_file_with_every_key_set_is_accepted_too() {
+    let text: String = default_file()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let config = Config::read(Some(&text), []).unwrap();
+    assert_eq!(config.influx.unwrap().bucket, "loushan");
+    assert_eq!(config.stations_file.unwrap().to_str(), Some("stations.csv"));
+}
+
+#[test]
+fn every_default_and_example_is_a_value_of_its_key() {
+    for (path, key) in all_keys() {
+        let (Default::Is(text) | Default::Unset(text) | Default::Required(text)) = key.default;
+        assert!(key.kind.parse(text).is_some(), "{path} = {text}");
+    }
+}
+
+#[test]
+fn no_key_or_section_is_named_twice() {
+    let mut paths: Vec<String> = all_keys().map(|(path, _)| path).collect();
+    paths.extend(SECTIONS.iter().map(|section| section.name.to_owned()));
+    let all = paths.len();
+    paths.sort();
+    paths.dedup();
+    assert_eq!(paths.len(), all);
+}
+
+#[test]
+fn all_faults_are_reported_at_once_with_line_key_value_and_remedy() {
+    let found = faults(
+        "[mqtt]\nlisten = \"nowhere\"\n[log]\nsync = \"sometimes\"\nsegment_bytes = 5\ncolour = 1\n\
+         [shutdown]\ndeadline = \"30\"\n[lift]\nfloor = 3\n[http]\nmax_exports = [1]\n",
+    );
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let starts = [
+        "line 12: http.max_exports: the value is of the wrong type (array); write a whole number",
+        "line 9: lift: there is no such key or section; sections are data, mqtt,",
+        "line 6: log.colour: there is no such key or section; keys of [log] are sync, sync_interval,",
+        "line 5: log.segment_bytes: \"5\" is not accepted; write a size in B, KiB, MiB or GiB",
+        "line 4: log.sync: \"sometimes\" is not accepted; write \"always\" or \"interval\"",
+        "line 2: mqtt.listen: \"nowhere\" is not accepted; write an IP address and port",
+        "line 8: shutdown.deadline: \"30\" is not accepted; write a duration with its unit",
+    ];
+    assert_eq!(shown.len(), starts.len(), "{shown:#?}");
+    for start in starts {
+        assert!(shown.iter().any(|line| line.starts_with(start)), "{start}\n{shown:#?}");
+    }
+}
+
+#[test]
+fn faults_come_in_the_order_of_the_file() {
+    let lines: Vec<Origin> = faults("[shutdown]\ndeadline = 1\n[data]\ndir = \"\"\n[a]\nb = 1\n")
+        .into_iter()
+        .map(|f| f.origin)
+        .collect();
+    assert_eq!(lines, [Origin::Line(2), Origin::Line(4), Origin::Line(5)]);
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = Config::read(
+        Some("[log]\nsync = \"always\"\n"),
+        environment("LOUSHAN__LOG__SYNC", "interval"),
+    )
+    .unwrap();
+    assert_eq!(config.pipeline.log.sync, SyncPolicy::Interval(Duration::from_millis(50)));
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_refused_and_others_are_left_alone() {
+    assert!(Config::read(None, environment("LOUSHANX", "1")).is_ok());
+    let found = Config::read(None, environment("LOUSHAN__LOG__SINK", "1")).unwrap_err().0;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, "log.sink");
+    assert_eq!(found[0].origin, Origin::Environment("LOUSHAN__LOG__SINK".to_owned()));
+}
+
+#[test]
+fn an_influx_section_that_is_begun_must_be_finished() {
+    let keys: Vec<String> = faults("[sink.influx]\nurl = \"http://127.0.0.1:8086\"\n")
+        .into_iter()
+        .map(|f| f.key)
+        .collect();
+    assert_eq!(keys, ["sink.influx.org", "sink.influx.bucket", "sink.influx.token"]);
+    let keys = Config::read(None, environment("LOUSHAN__SINK__INFLUX__TOKEN", "t")).unwrap_err().0;
+    assert_eq!(keys.len(), 3);
+}
+
+#[test]
+fn a_token_is_text_and_never_shown() {
+    let text = "[sink.influx]\nurl = \"http://127.0.0.1:8086\"\norg = \"o\"\nbucket = \"b\"\n";
+    let config =
+        Config::read(Some(text), environment("LOUSHAN__SINK__INFLUX__TOKEN", "007")).unwrap();
+    let influx = config.influx.as_ref().unwrap();
+    assert_eq!(influx.token, Token::new("007"));
+    assert!(!format!("{config:?}").contains("007"));
+
+    let broken = format!("{text}token = hunter2\"\n");
+    let shown = Config::read(Some(&broken), []).unwrap_err().to_string();
+    assert!(shown.contains("line 5") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_url_with_a_password_in_it_is_refused_and_not_shown() {
+    let shown = Faults(faults("[sink.influx]\nurl = \"http://a:hunter2@b\"\n")).to_string();
+    assert!(shown.contains("sink.influx.url") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_listener_beyond_loopback_is_refused_unless_the_risk_is_taken() {
+    for section in ["mqtt", "http"] {
+        let open = format!("[{section}]\nlisten = \"0.0.0.0:9000\"\n");
+        let found = faults(&open);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].key, format!("{section}.listen"));
+        assert_eq!(found[0].origin, Origin::Line(2));
+        assert!(found[0].remedy.contains("allow_insecure = true"));
+        assert!(Config::read(Some(&format!("{open}allow_insecure = true\n")), []).is_ok());
+    }
+    assert!(Config::read(Some("[http]\nlisten = \"[::1]:9000\"\n"), []).is_ok());
+}
+
+#[test]
+fn two_listeners_cannot_have_one_port_but_may_both_take_any() {
+    assert_eq!(faults("[http]\nlisten = \"127.0.0.1:1883\"\n")[0].key, "http.listen");
+    let any = "[http]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n";
+    assert!(Config::read(Some(any), []).is_ok());
+}
+
+#[test]
+fn text_that_is_not_toml_is_reported_with_its_line() {
+    let found = faults("[log]\nsync = \"always\"\nsegment_bytes\n");
+    assert_eq!(found[0].origin, Origin::Line(3), "{found:?}");
+}
+
+#[test]
+fn sizes_and_durations_read_back_as_they_are_shown() {
+    for bytes in [0, 1, 1023, 1024, 1 << 20, (1 << 30) + 1, 5 << 40] {
+        assert_eq!(parse_size(&show_size(bytes)), Some(bytes));
+    }
+    assert_eq!(parse_size("64 MiB"), Some(64 << 20));
+    for bad in ["", "64", "64MB", "MiB", "-1B", "1.5GiB", "99999999999GiB"] {
+        assert_eq!(parse_size(bad), None, "{bad}");
+    }
+    for ms in [1, 50, 1_500, 60_000, 5_400_000] {
+        let duration = Duration::from_millis(ms);
+        assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
+    }
+    assert_eq!(parse_duration("30"), None);
+}

@@ -1,0 +1,317 @@
+//! The table of all metrics, the recorder that gathers them, and those that are looked up at each
+//! scrape rather than counted.
+//!
+//! A test holds the table against the sources: what is not in it is not emitted, and the reverse.
+
+use std::sync::OnceLock;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::view::Conservation;
+use crate::readiness::Readiness;
+use crate::sink::SinkFigures;
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Type {
+    /// Only rises; ends in `_total`.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// A distribution over these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// A metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Type,
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// From a sync on a fast disk to one that hangs.
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Type::Counter, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Type::Gauge, help }
+}
+
+const fn seconds(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Type::Histogram(SECONDS), help }
+}
+
+/// All metrics there are.
+pub static METRICS: &[Metric] = &[
+    // The books.
+    counter("loushan_readings_received_total", "Readings that came in."),
+    counter("loushan_readings_accepted_total", "Readings that were new and good."),
+    counter("loushan_readings_duplicate_total", "Readings that were stored before."),
+    counter(
+        "loushan_readings_rejected_total",
+        "Readings rejected, by reason; see the dead letter.",
+    ),
+    counter("loushan_readings_shed_total", "Readings refused before they were acknowledged."),
+    gauge("loushan_readings_undecided", "Readings between arrival and durability."),
+    gauge(
+        "loushan_conservation_residue_readings",
+        "Readings the books leave unexplained: zero, or something is wrong.",
+    ),
+    counter("loushan_batches_redelivered_total", "Publishes that came again, byte for byte."),
+    counter(
+        "loushan_batches_seq_reuse_total",
+        "Publishes with an earlier one's name and other bytes.",
+    ),
+    counter("loushan_publishes_unknown_fields_total", "Accepted publishes with unknown fields."),
+    gauge("loushan_tickets_waiting", "Publishes that wait for their sync."),
+    gauge("loushan_lookups_waiting", "Publishes that wait for an answer of the store."),
+    gauge("loushan_tail_bytes", "Durable readings in memory for the sinks."),
+    gauge("loushan_dedup_bytes", "Memory by which duplicates are known."),
+    // The service.
+    gauge("loushan_durable_lsn", "The greatest durable lsn of the log."),
+    gauge("loushan_ready", "1 while the service is ready."),
+    gauge("loushan_not_durable", "1 where a power loss may take what was acknowledged."),
+    // MQTT.
+    gauge("loushan_connections", "Open MQTT connections."),
+    counter("loushan_connects_total", "Answered CONNECTs, by result."),
+    counter("loushan_disconnects_total", "Ended connections, by reason."),
+    counter("loushan_publishes_received_total", "PUBLISH packets received."),
+    counter("loushan_publishes_sent_total", "PUBLISH packets sent to subscribers."),
+    counter("loushan_acks_sent_total", "Acknowledgements sent, by class."),
+    seconds("loushan_ack_latency_seconds", "From a PUBLISH's arrival to its acknowledgement."),
+    gauge("loushan_in_flight_publishes", "Publishes taken and not acknowledged."),
+    gauge("loushan_in_flight_bytes", "Their bytes."),
+    counter(
+        "loushan_live_feed_dropped_total",
+        "Messages not shown to subscribers: too many at once.",
+    ),
+    counter("loushan_subscriber_messages_dropped_total", "Messages dropped for a slow subscriber."),
+    counter("loushan_retained_refused_total", "Messages not retained: no room."),
+    counter("loushan_router_restarts_total", "Restarts of the live fan-out's router."),
+    // The write-ahead log.
+    gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),
+    gauge("loushan_wal_segments", "Segments of the log."),
+    seconds("loushan_wal_sync_seconds", "How long a sync of the log took."),
+    counter("loushan_wal_frames_total", "Frames written."),
+    counter("loushan_wal_written_bytes_total", "Bytes written."),
+    counter(
+        "loushan_wal_failures_total",
+        "Writes and syncs that failed; a new segment follows each.",
+    ),
+    counter(
+        "loushan_wal_corrupt_frames_total",
+        "Frames that recovery found damaged and set aside.",
+    ),
+    counter("loushan_wal_skipped_frames_total", "Frames a reader found missing and passed over."),
+    // The embedded store, the dead letter, InfluxDB.
+    counter("loushan_store_flushes_total", "Flushes of the store from memory to files."),
+    counter("loushan_store_flush_failures_total", "Flushes that failed and were tried again."),
+    counter("loushan_store_flushed_readings_total", "Readings flushed."),
+    seconds("loushan_store_flush_seconds", "How long a flush took."),
+    counter("loushan_dead_letters_total", "Dead letters written, by reason."),
+    counter("loushan_dead_letters_cut_short_total", "Dead letters that kept only their beginning."),
+    counter("loushan_dead_letters_deleted_total", "Dead letters deleted by the quota."),
+    counter(
+        "loushan_dead_letter_corrupt_total",
+        "Damaged stretches of the dead letter passed over.",
+    ),
+    gauge("loushan_dead_letter_bytes", "Bytes of the dead letter on disk."),
+    gauge("loushan_influx_held_bytes", "Bytes waiting in memory for the InfluxDB server."),
+    seconds("loushan_influx_request_seconds", "How long the InfluxDB server took to answer."),
+    counter("loushan_influx_requests_total", "Requests to the InfluxDB server, by answer."),
+    // The sinks, by name.
+    counter("loushan_sink_fed_readings_total", "Readings given to the sink."),
+    counter("loushan_sink_stored_readings_total", "Readings the sink stored."),
+    counter("loushan_sink_replayed_readings_total", "Readings the sink found stored already."),
+    counter("loushan_sink_refused_readings_total", "Readings the far side refused for good."),
+    counter("loushan_sink_let_go_readings_total", "Readings given up on purpose."),
+    gauge("loushan_sink_pending_readings", "Readings the sink holds and has not stored."),
+    gauge("loushan_sink_residue_readings", "Readings the sink's figures leave unexplained."),
+    gauge("loushan_sink_cursor_lsn", "Up to here everything is durably stored by the sink."),
+    gauge("loushan_sink_position_lsn", "Up to here everything was given to the sink."),
+    gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
+];
+
+/// The process's recorder. There can be one only, whoever asks first installs it.
+///
+/// # Panics
+/// Never: the buckets are constants that a test builds.
+pub fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = builder().build_recorder();
+            let handle = recorder.handle();
+            // Somebody else's recorder may be there already, in a test; this one then stays empty.
+            if metrics::set_global_recorder(recorder).is_ok() {
+                describe();
+            }
+            handle
+        })
+        .clone()
+}
+
+fn builder() -> PrometheusBuilder {
+    let buckets = METRICS.iter().filter_map(|metric| match metric.kind {
+        Type::Histogram(bounds) => Some((metric.name, bounds)),
+        _ => None,
+    });
+    buckets.fold(PrometheusBuilder::new(), |builder, (name, bounds)| {
+        // Fails for an empty list of bounds only.
+        builder
+            .set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+            .unwrap_or_else(|_empty| PrometheusBuilder::new())
+    })
+}
+
+fn describe() {
+    for Metric { name, kind, help } in METRICS {
+        match kind {
+            Type::Counter => describe_counter!(*name, *help),
+            Type::Gauge => describe_gauge!(*name, *help),
+            Type::Histogram(_) => describe_histogram!(*name, *help),
+        }
+    }
+}
+
+/// Brings the sinks' figures and readiness up to date. The process's books are the pipeline's.
+pub(super) fn publish(books: &Conservation, readiness: &Readiness) {
+    gauge!("loushan_durable_lsn").set(float(books.durable_lsn));
+    gauge!("loushan_ready").set(flag(readiness.is_ready()));
+    gauge!("loushan_not_durable").set(flag(
+        readiness.conditions().any(|(part, _)| part == crate::readiness::Component::Durability),
+    ));
+    books.sinks.iter().for_each(publish_sink);
+}
+
+fn publish_sink(sink: &SinkFigures) {
+    let label = [("sink", sink.name)];
+    counter!("loushan_sink_fed_readings_total", &label).absolute(sink.fed);
+    counter!("loushan_sink_stored_readings_total", &label).absolute(sink.stored);
+    counter!("loushan_sink_replayed_readings_total", &label).absolute(sink.replayed);
+    counter!("loushan_sink_refused_readings_total", &label).absolute(sink.refused);
+    counter!("loushan_sink_let_go_readings_total", &label).absolute(sink.let_go);
+    gauge!("loushan_sink_pending_readings", &label).set(float(sink.pending));
+    gauge!("loushan_sink_residue_readings", &label).set(signed(sink.residue()));
+    gauge!("loushan_sink_cursor_lsn", &label).set(float(sink.cursor));
+    gauge!("loushan_sink_position_lsn", &label).set(float(sink.position));
+    gauge!("loushan_sink_trouble", &label).set(flag(sink.trouble.is_some()));
+}
+
+// Gauges are floats: exact up to 2^53, which no figure of ours reaches.
+#[allow(clippy::cast_precision_loss)]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn signed(n: i64) -> f64 {
+    n as f64
+}
+
+fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::readiness::{Component, Condition};
+    use crate::sink::SinkStatus;
+
+    /// Every quoted name that starts as our metrics do, tests included.
+    fn names_in(dir: &Path, names: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                names_in(&path, names);
+            } else if path.extension().is_some_and(|e| e == "rs")
+                && !path.ends_with("http/metrics.rs")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                for part in text.split("!(\"loushan_").skip(1) {
+                    names.insert(format!("loushan_{}", part.split('"').next().unwrap()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_sources_name_the_same_metrics() {
+        let mut emitted = BTreeSet::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        names_in(&root.join("src"), &mut emitted);
+        names_in(&root.join("../broker/src"), &mut emitted);
+        let own = include_str!("metrics.rs").split("mod tests").next().unwrap();
+        for part in own.split("!(\"loushan_").skip(1) {
+            emitted.insert(format!("loushan_{}", part.split('"').next().unwrap()));
+        }
+        let listed: BTreeSet<String> = METRICS.iter().map(|m| m.name.to_owned()).collect();
+        assert_eq!(listed.len(), METRICS.len(), "a metric is listed twice");
+        assert_eq!(
+            emitted.difference(&listed).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "not listed"
+        );
+        assert_eq!(
+            listed.difference(&emitted).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "not emitted"
+        );
+    }
+
+    #[test]
+    fn only_counters_are_totals() {
+        for metric in METRICS {
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == Type::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn every_sink_and_readiness_are_rendered() {
+        let recorder = builder().build_recorder();
+        let handle = recorder.handle();
+        let status = SinkStatus::new("embedded");
+        status.stored(2);
+        let books = Conservation {
+            durable_lsn: 7,
+            sinks: vec![status.figures()],
+            ..Conservation::default()
+        };
+        let mut readiness = Readiness::default();
+        readiness.note(Component::Durability, Condition::amber("sync = interval"));
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            publish(&books, &readiness);
+        });
+        let text = handle.render();
+        for line in [
+            "# TYPE loushan_sink_stored_readings_total counter",
+            "# HELP loushan_durable_lsn The greatest durable lsn",
+            "loushan_durable_lsn 7",
+            "loushan_sink_stored_readings_total{sink=\"embedded\"} 2",
+            "loushan_sink_residue_readings{sink=\"embedded\"} -2",
+            "loushan_ready 1",
+            "loushan_not_durable 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The HTTP side: health, metrics and the API, on a listener that the caller made.
+//!
+//! Everything is read-only, everything but `/` and `/metrics` is JSON, errors included. Questions
+//! that may read files run on blocking threads; exports stream in bounded memory and are bounded in
+//! number. While the listener is on loopback, requests must name it so (see [`guard`]).
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+mod api;
+mod error;
+mod export;
+mod guard;
+pub mod metrics;
+mod params;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+use error::ApiError;
+use view::View;
+
+/// What every request may use.
+#[derive(Clone)]
+pub(crate) struct App {
+    view: Arc<dyn View>,
+    metrics: PrometheusHandle,
+    exports: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// Answers requests until `stop`, then finishes those under way. Exports under way are broken off.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    view: Arc<dyn View>,
+    metrics: PrometheusHandle,
+    max_exports: usize,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let loopback = listener.local_addr()?.ip().is_loopback();
+    let app = App {
+        view,
+        metrics,
+        exports: Arc::new(Semaphore::new(max_exports.min(Semaphore::MAX_PERMITS))),
+        stop: stop.clone(),
+    };
+    axum::serve(listener, router(app, loopback))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}
+
+fn router(app: App, loopback: bool) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .merge(api::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(loopback, guard::guard))
+        .with_state(app)
+}
+
+/// What there is, for whoever opens the address in a browser.
+async fn index() -> Html<String> {
+    let item = |path: &&str| match path.split_once('?').map_or(*path, |(bare, _)| bare) {
+        bare if bare.contains('{') => format!("<li><code>{path}</code></li>"),
+        bare => format!("<li><a href=\"{bare}\"><code>{path}</code></a></li>"),
+    };
+    let items: String = api::PATHS.iter().map(item).collect();
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Loushan</title>\
+         <h1>Loushan {}</h1><p>The telemetry front door. It answers at</p><ul>{items}</ul></html>",
+        env!("CARGO_PKG_VERSION")
+    ))
+}
+
+/// The process answers: that is all it says.
+async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+async fn readyz(State(app): State<App>) -> Response {
+    let readiness = app.view.readiness();
+    let reasons: Vec<Value> = readiness
+        .conditions()
+        .map(|(component, condition)| {
+            json!({ "component": component.as_str(), "red": condition.red, "what": condition.what })
+        })
+        .collect();
+    let ready = readiness.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready, "reasons": reasons }))).into_response()
+}
+
+async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
+    let text = tokio::task::spawn_blocking(move || {
+        app.view.record_metrics();
+        metrics::publish(&app.view.conservation(), &app.view.readiness());
+        app.metrics.render()
+    })
+    .await
+    .map_err(|e| ApiError::internal("the metrics could not be gathered", &e))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(60).collect();
+    ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))
+        .accepting(api::PATHS.join(", "))
+}
+
+async fn wrong_method(method: Method) -> ApiError {
+    let error = format!("the method {method} is not for this path");
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, error).accepting("GET, HEAD")
+}

@@ -1,0 +1,186 @@
+//! The service: log, pipeline, sinks, broker and HTTP, assembled, watched and stopped in order.
+//!
+//! # Data folder
+//!
+//! | path | what |
+//! |---|---|
+//! | `lock` | whose the folder is ([`crate::lock`]) |
+//! | `log/` | the write-ahead log |
+//! | `pipeline.snapshot` | the pipeline's state at an lsn |
+//! | `store/` | the embedded store |
+//! | `dead-letter/` | what was rejected |
+//! | `influx/` | the InfluxDB sink's cursor, and what its server refused |
+//! | `stations.csv` | what stands where, unless `stations.file` says otherwise |
+//!
+//! # Life
+//!
+//! [`Service::start`] opens everything and serves; [`Service::run`] watches until it is told to stop or
+//! a part that the promise rests on ends, and then stops what is left, each step with a name and all
+//! of them within one deadline:
+//!
+//! 1. *broker*: accepts no more, answers what it has taken, closes its connections;
+//! 2. *log*: written, synced, closed; what could not be made durable was not acknowledged;
+//! 3. *sinks*: take what is left and flush; the last snapshot;
+//! 4. *trim*: segments that nobody needs any more;
+//! 5. *http*: until here it told how far we are.
+//!
+//! A step that is not over in time is left, by name: whatever it still held is in the log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::view::View;
+use crate::io::Io;
+use crate::lock::DataLock;
+use crate::pipeline;
+use crate::sink::{dead_letter, embedded, influx};
+
+mod open;
+mod stop;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
+
+pub use stop::{Left, Stopped};
+use view::ServiceView;
+use watch::Parts;
+
+/// What the service is given from outside, so that a test can give its own.
+#[derive(Debug)]
+pub struct Outside {
+    /// Where MQTT is accepted.
+    pub mqtt: TcpListener,
+    /// Where HTTP is accepted.
+    pub http: TcpListener,
+    /// The time.
+    pub clock: Clock,
+    /// The file system.
+    pub io: Arc<dyn Io>,
+    /// The data folder's lock, held until the service has ended. A file system in memory has none.
+    pub lock: Option<DataLock>,
+}
+
+/// The service could not start. Nothing was acknowledged yet.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file system refused.
+    #[error("{}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// Log or snapshot.
+    #[error(transparent)]
+    Pipeline(#[from] pipeline::OpenError),
+    /// The embedded store.
+    #[error("the embedded store cannot be opened")]
+    Store(#[from] embedded::OpenError),
+    /// The dead letter.
+    #[error(transparent)]
+    DeadLetter(#[from] dead_letter::DeadLetterError),
+    /// The InfluxDB sink.
+    #[error("the influx sink cannot be opened")]
+    Influx(#[from] influx::InfluxError),
+    /// A sink has seen more of the log than the log has.
+    #[error(
+        "{sink} has taken in the log up to lsn {cursor}, and the log ends at {end}: the log lost \
+         what it had synced; bring the matching data folder back"
+    )]
+    LogBehind {
+        /// The sink.
+        sink: &'static str,
+        /// Its cursor.
+        cursor: u64,
+        /// The log's last lsn.
+        end: u64,
+    },
+    /// The runtime is being torn down.
+    #[error("the start did not end")]
+    Interrupted,
+}
+
+/// A running service.
+pub struct Service {
+    view: Arc<ServiceView>,
+    parts: Parts,
+    deadline: Duration,
+    // Let go of last.
+    lock: Option<DataLock>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Recovers what is in the data folder and serves on the listeners.
+    ///
+    /// # Errors
+    /// When something cannot be opened; see [`StartError`].
+    pub async fn start(config: Config, outside: Outside) -> Result<Self, StartError> {
+        let Outside { mqtt, http, clock, io, lock } = outside;
+        // Before anything takes handles of metrics.
+        let metrics = crate::http::metrics::recorder();
+        let opening = config.clone();
+        // Recovery reads and syncs files.
+        let opened = tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io));
+        let opened = opened.await.map_err(|_| StartError::Interrupted)??;
+        let view = Arc::clone(&opened.view);
+        let parts = Parts::start(opened, &config, mqtt, http, metrics);
+        Ok(Self { view, parts, deadline: config.shutdown_deadline, lock })
+    }
+
+    /// The service from outside: readiness, books, questions.
+    #[must_use]
+    pub fn view(&self) -> Arc<dyn View> {
+        Arc::clone(&self.view) as Arc<dyn View>
+    }
+
+    /// Serves until `stop`, or until a part fails that the promise rests on; then stops in order.
+    pub async fn run(self, stop: CancellationToken) -> Stopped {
+        let Self { view, mut parts, deadline, lock } = self;
+        let failed = tokio::select! {
+            () = stop.cancelled() => None,
+            failed = parts.failure(&view.health) => Some(failed),
+        };
+        let stopped = stop::stop(&view, parts, deadline, failed).await;
+        drop(lock);
+        stopped
+    }
+}
+
+/// The embedded store's folder.
+fn store_dir(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// The dead letter's folder in a data folder.
+#[must_use]
+pub fn dead_letter_dir(data: &Path) -> PathBuf {
+    data.join("dead-letter")
+}
+
+/// The InfluxDB sink's folder.
+fn influx_dir(data: &Path) -> PathBuf {
+    data.join("influx")
+}
+
+/// The folder of readings that the InfluxDB server refused, dead letters as well.
+#[must_use]
+pub fn influx_refused_dir(data: &Path) -> PathBuf {
+    influx_dir(data).join("refused")
+}

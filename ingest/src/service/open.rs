@@ -1,0 +1,140 @@
+//! Opening the data folder: what each part needs of the others decides the order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use loushan_broker::Broker;
+
+use super::stored::Stored;
+use super::view::ServiceView;
+use super::{StartError, dead_letter_dir, influx_dir, influx_refused_dir, store_dir};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::io::Io;
+use crate::pipeline::keeper::Keeper;
+use crate::pipeline::{self, Pipeline};
+use crate::readiness::Health;
+use crate::registry::{Registry, RegistryLimits};
+use crate::sink::SinkStatus;
+use crate::sink::dead_letter::DeadLetterSink;
+use crate::sink::embedded::{EmbeddedSink, Store};
+use crate::sink::influx::InfluxSink;
+
+/// Everything opened, nothing running but the log's threads.
+pub(super) struct Opened {
+    pub(super) view: Arc<ServiceView>,
+    pub(super) keeper: Keeper,
+    pub(super) embedded: (EmbeddedSink, Arc<SinkStatus>),
+    pub(super) dead_letter: (DeadLetterSink, Arc<SinkStatus>),
+    pub(super) influx: Option<(InfluxSink, Arc<SinkStatus>)>,
+}
+
+/// Opens the data folder. Blocks.
+pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<Opened, StartError> {
+    let data = &config.data_dir;
+    io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
+    let registry = Arc::new(Registry::new(RegistryLimits::default()));
+    load_stations(config, &**io, &registry)?;
+
+    let known = Store::peek(&**io, &store_dir(data))?;
+    let (cursor, floor) =
+        known.map_or((0, 0), |info| (info.cursor, info.next_lsn.saturating_sub(1)));
+    let stored = Arc::new(Stored::new(cursor));
+    let parts = pipeline::Parts {
+        io: Arc::clone(io),
+        dir: data.clone(),
+        clock: clock.clone(),
+        stored: Arc::clone(&stored) as _,
+        floor: floor.max(cursor),
+        registry: Arc::clone(&registry),
+    };
+    let pipeline::Opened { pipeline, keeper, recovery, replayed, .. } =
+        Pipeline::open(parts, config.pipeline.clone())?;
+    tracing::info!(
+        frames = recovery.frames,
+        replayed,
+        corrupt_frames = recovery.corrupt_frames,
+        torn_bytes = recovery.torn_bytes,
+        rewritten_frames = recovery.rewritten_frames,
+        "the log was recovered"
+    );
+    for path in &recovery.set_aside {
+        tracing::error!(path = %path.display(), "corrupt bytes of the log were set aside");
+    }
+    let log_id = pipeline.log().id();
+
+    let (store, embedded) =
+        Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), log_id)?;
+    stored.opened(store.clone());
+    let embedded = (embedded, SinkStatus::new("embedded"));
+
+    let status = SinkStatus::new("dead_letter");
+    let dead_letter = DeadLetterSink::open(
+        Arc::clone(io),
+        dead_letter_dir(data),
+        config.dead_letter,
+        log_id.to_bytes(),
+        Arc::clone(&status),
+    )?;
+    let dead_letter = (dead_letter, status);
+
+    let influx = match &config.influx {
+        None => None,
+        Some(influx) => {
+            let status = SinkStatus::new("influx");
+            let (io, dir) = (Arc::clone(io), influx_dir(data));
+            let sink =
+                InfluxSink::open(io, dir, influx.clone(), log_id.to_bytes(), Arc::clone(&status))?;
+            Some((sink, status))
+        }
+    };
+
+    // Lsns given out again would be passed over by whoever has seen them before.
+    let end = pipeline.log().next_lsn().0.saturating_sub(1);
+    let mut cursors =
+        vec![("embedded", embedded.0.cursor()), ("dead_letter", dead_letter.0.cursor())];
+    cursors.extend(influx.iter().map(|(sink, _)| ("influx", sink.cursor())));
+    if let Some((sink, cursor)) = cursors.into_iter().find(|(_, cursor)| *cursor > end) {
+        return Err(StartError::LogBehind { sink, cursor, end });
+    }
+
+    let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
+    sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
+    let broker = Broker::new(config.broker.clone(), Arc::clone(&pipeline) as _);
+    let view = Arc::new(ServiceView {
+        broker: Arc::new(broker),
+        pipeline,
+        store,
+        registry,
+        sinks,
+        health: Arc::new(Health::default()),
+        sync: config.pipeline.log.sync,
+        clock: clock.clone(),
+        io: Arc::clone(io),
+        dead_letters: vec![dead_letter_dir(data), influx_refused_dir(data)],
+        free_floor_bytes: config.pipeline.log.free_floor_bytes,
+    });
+    Ok(Opened { view, keeper, embedded, dead_letter, influx })
+}
+
+fn load_stations(config: &Config, io: &dyn Io, registry: &Registry) -> Result<(), StartError> {
+    let path: PathBuf = match &config.stations_file {
+        Some(path) => path.clone(),
+        None => {
+            let path = config.data_dir.join("stations.csv");
+            let there = io.exists(&path);
+            if !there.map_err(|source| StartError::Io { path: path.clone(), source })? {
+                return Ok(());
+            }
+            path
+        }
+    };
+    let loaded = registry
+        .load_file(io, &path)
+        .map_err(|source| StartError::Io { path: path.clone(), source })?;
+    for bad in &loaded.bad {
+        tracing::warn!(file = %path.display(), %bad, "a line of the stations file was left out");
+    }
+    tracing::info!(file = %path.display(), stations = loaded.stations, "stations were read");
+    Ok(())
+}

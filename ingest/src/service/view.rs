@@ -1,0 +1,240 @@
+//! The service as the HTTP side sees it.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use loushan_broker::Broker;
+use loushan_schemas::ids::Imei;
+use loushan_schemas::kind::Kind;
+use loushan_schemas::limits::FUTURE_MS;
+use loushan_schemas::row::Row;
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+use crate::http::view::{Answer, Conservation, Span, View, ViewError};
+use crate::io::Io;
+use crate::pipeline::Pipeline;
+use crate::readiness::{Component, Condition, Health, Readiness};
+use crate::registry::{Registry, Station};
+use crate::sink::dead_letter::DeadLetters;
+use crate::sink::embedded::Store;
+use crate::sink::{SinkFigures, SinkStatus};
+use crate::wal::{AppendError, SyncPolicy};
+
+/// How often the books are read again before a residue in them is believed. They are read while they
+/// are written: a sink may be between two figures.
+const LOOKS: u32 = 20;
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(1);
+/// The first window of time in which a device's last reading is looked for.
+const FIRST_WINDOW_MS: i64 = 24 * 3600 * 1000;
+
+/// What there is to see.
+pub(super) struct ServiceView {
+    pub(super) broker: Arc<Broker>,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) store: Store,
+    pub(super) registry: Arc<Registry>,
+    pub(super) sinks: Vec<Arc<SinkStatus>>,
+    pub(super) health: Arc<Health>,
+    pub(super) sync: SyncPolicy,
+    pub(super) clock: Clock,
+    pub(super) io: Arc<dyn Io>,
+    /// Folders of dead letters.
+    pub(super) dead_letters: Vec<PathBuf>,
+    /// The disk's floor, for the message.
+    pub(super) free_floor_bytes: u64,
+}
+
+/// Which component a sink's trouble belongs to.
+fn component(sink: &str) -> Component {
+    match sink {
+        "influx" => Component::Influx,
+        "dead_letter" => Component::DeadLetter,
+        "snapshot" => Component::Pipeline,
+        _ => Component::Embedded,
+    }
+}
+
+impl ServiceView {
+    fn books(&self) -> Conservation {
+        let figures = self.pipeline.figures();
+        Conservation {
+            durable_lsn: self.pipeline.log().durable().0,
+            received: figures.received,
+            accepted: figures.accepted,
+            duplicate: figures.duplicate,
+            rejected: figures.rejected,
+            shed: figures.shed,
+            undecided: figures.undecided,
+            sinks: self.sinks.iter().map(|status| status.figures()).collect(),
+        }
+    }
+}
+
+impl View for ServiceView {
+    fn readiness(&self) -> Readiness {
+        let mut readiness = self.health.now();
+        match self.pipeline.log().stats().refuses {
+            None | Some(AppendError::Full | AppendError::TooLarge { .. }) => {}
+            Some(AppendError::DiskFull) => readiness.note(
+                Component::Disk,
+                Condition::red(format!(
+                    "the disk has less than log.free_disk_floor = {} free: nothing more is \
+                     acknowledged until there is room",
+                    crate::config::units::show_size(self.free_floor_bytes)
+                )),
+            ),
+            Some(AppendError::Failed) => readiness.note(
+                Component::Log,
+                Condition::red(
+                    "a write or sync failed: nothing is acknowledged until a new segment is synced",
+                ),
+            ),
+            Some(AppendError::Closed) => {
+                readiness.note(Component::Log, Condition::red("the log is closed"));
+            }
+        }
+        if let SyncPolicy::Interval(interval) = self.sync {
+            let what = format!(
+                "not durable: log.sync = \"interval\", a power loss may take what was acknowledged \
+                 within the last {}",
+                crate::config::units::show_duration(interval)
+            );
+            readiness.note(Component::Durability, Condition::amber(what));
+        }
+        if !self.broker.health().router_running {
+            let what =
+                "live messages reach no subscriber; what is published is stored all the same";
+            readiness.note(Component::Router, Condition::amber(what));
+        }
+        for SinkFigures { name, trouble, .. } in self.sinks.iter().map(|status| status.figures()) {
+            if let Some(trouble) = trouble {
+                readiness.note(component(name), Condition::amber(trouble));
+            }
+        }
+        readiness
+    }
+
+    fn conservation(&self) -> Conservation {
+        let mut books = self.books();
+        for _ in 0..LOOKS {
+            if books.residue() == 0 && books.sinks.iter().all(|sink| sink.residue() == 0) {
+                break;
+            }
+            std::thread::sleep(LOOK);
+            books = self.books();
+        }
+        books
+    }
+
+    fn record_metrics(&self) {
+        self.pipeline.record_metrics();
+    }
+
+    fn stations(&self) -> Vec<Value> {
+        self.registry.stations().iter().map(station).collect()
+    }
+
+    fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError> {
+        let as_of_lsn = self.store.as_of_lsn();
+        let value = match self.registry.latest(imei) {
+            Some(row) => Some(row),
+            // The registry is bounded: the store still has what it let go.
+            None => {
+                // No effective time lies further ahead of our clock.
+                let end_ms = self.clock.now().ms().saturating_add(FUTURE_MS + 1);
+                last_stored(&self.store, imei, end_ms)?
+            }
+        };
+        let as_of_lsn = value.as_ref().map_or(as_of_lsn, |row| as_of_lsn.max(row.lsn));
+        Ok(Answer { value, as_of_lsn })
+    }
+
+    fn history(&self, imei: Imei, span: Span, limit: usize) -> Result<Answer<Vec<Row>>, ViewError> {
+        // Before the question: the answer covers at least this.
+        let as_of_lsn = self.store.as_of_lsn();
+        let rows = self.store.history(imei, span.from.ms(), span.to.ms(), limit);
+        Ok(Answer { value: rows.map_err(view_error)?, as_of_lsn })
+    }
+
+    fn count(&self, kind: Option<Kind>, span: Span) -> Result<Answer<u64>, ViewError> {
+        let as_of_lsn = self.store.as_of_lsn();
+        let count = self.store.count(kind, span.from.ms(), span.to.ms());
+        Ok(Answer { value: count.map_err(view_error)?, as_of_lsn })
+    }
+
+    fn export_rows(
+        &self,
+        after_lsn: u64,
+        give: &mut dyn FnMut(&Row) -> ControlFlow<()>,
+    ) -> Result<(), ViewError> {
+        let as_of = self.store.export(after_lsn, &mut |row| give(&row));
+        as_of.map(drop).map_err(view_error)
+    }
+
+    fn export_dead_letters(
+        &self,
+        after_lsn: u64,
+        give: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), ViewError> {
+        let mut line = String::new();
+        for dir in &self.dead_letters {
+            let letters = DeadLetters::open_read(Arc::clone(&self.io), dir).map_err(view_error)?;
+            for letter in letters {
+                let letter = letter.map_err(view_error)?;
+                if letter.lsn <= after_lsn {
+                    continue;
+                }
+                line.clear();
+                letter.write_json(&mut line);
+                if give(&line).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn view_error(error: impl std::fmt::Display) -> ViewError {
+    ViewError(error.to_string())
+}
+
+/// A device's newest row, looked for in windows that go back from `end_ms` and grow.
+fn last_stored(store: &Store, imei: Imei, end_ms: i64) -> Result<Option<Row>, ViewError> {
+    let (mut to, mut window) = (end_ms, FIRST_WINDOW_MS);
+    while to > 0 {
+        let from = to.saturating_sub(window).max(0);
+        let mut rows = store.history(imei, from, to, usize::MAX).map_err(view_error)?;
+        if let Some(row) = rows.pop() {
+            return Ok(Some(row));
+        }
+        to = from;
+        window = window.saturating_mul(4);
+    }
+    Ok(None)
+}
+
+fn station(station: &Station) -> Value {
+    let site = station.site.as_ref();
+    json!({
+        "station": station.station.as_str(),
+        "region": station.region.as_str(),
+        "registered": site.is_some(),
+        "project": site.map(|site| &site.project),
+        "name": site.map(|site| &site.name),
+        "lat": site.map(|site| site.lat),
+        "lon": site.map(|site| site.lon),
+        "area": site.map(|site| &site.area),
+        "online": station.online,
+        "session": station.session,
+        "firmware": (!station.firmware.is_empty()).then_some(&station.firmware),
+        "last_received_ms": station.last_heard.map(|time| time.ms()),
+        "readings": station.readings,
+        "duplicates": station.duplicates,
+        "rejected": station.rejected,
+    })
+}

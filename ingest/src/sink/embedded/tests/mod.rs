@@ -1,0 +1,10 @@
+//! The store as a whole, on a file system that loses power and against a naive model.
+
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod damage;
+mod model;
+mod rows;
+mod running;
+mod support;

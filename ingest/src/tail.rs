@@ -1,0 +1,256 @@
+//! The bounded tail of decided frames in memory, and the [`FrameSource`] over it and the log.
+//!
+//! Every decided frame enters the tail in the order of its lsn, when it is appended. Nobody sees it
+//! before its lsn is durable; if its sync fails it leaves again unseen. A sync may be faster than the
+//! way from the append to the tail, so what sinks see ends at the last frame that has entered, or
+//! they would pass over one that is on its way. The oldest leave when the
+//! tail is over its bound in bytes: a sink that still needs them reads the log's files and has the
+//! verdict applied again ([`crate::pipeline::replay`]). So a slow sink costs disk, never memory, and
+//! holds up nobody else.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::pipeline::frame::DurableFrame;
+use crate::pipeline::replay;
+use crate::sink::{Fed, FeedError, FrameSource};
+use crate::wal::{Log, Lsn, Reader};
+
+/// How far sinks may see, and whether more will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    visible: u64,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Frames {
+    /// In rising order of lsn; the last ones may not be durable yet.
+    frames: VecDeque<Arc<DurableFrame>>,
+    bytes: usize,
+    /// Every frame above this lsn that has entered is in here.
+    complete_above: u64,
+    durable: u64,
+}
+
+impl Frames {
+    /// Frames up to here are durable, and have entered.
+    fn visible(&self) -> u64 {
+        let entered = self.frames.back().map_or(self.complete_above, |frame| frame.lsn);
+        self.durable.min(entered)
+    }
+}
+
+/// The tail.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    frames: Mutex<Frames>,
+    progress: watch::Sender<Progress>,
+    limit: usize,
+}
+
+/// Frames taken out of the tail, and the lsn up to which nothing is left out.
+type Taken = (Vec<Arc<DurableFrame>>, u64);
+
+impl Tail {
+    /// An empty tail behind `durable`, of at most about `limit` bytes.
+    pub(crate) fn new(durable: u64, limit: usize) -> Self {
+        Self {
+            frames: Mutex::new(Frames {
+                frames: VecDeque::new(),
+                bytes: 0,
+                complete_above: durable,
+                durable,
+            }),
+            progress: watch::Sender::new(Progress { visible: durable, closed: false }),
+            limit,
+        }
+    }
+
+    /// A log was recovered up to `durable`: nothing of it is in here.
+    pub(crate) fn recovered(&self, durable: u64) {
+        self.frames.lock().complete_above = durable;
+        self.durable(durable);
+    }
+
+    /// A frame was appended. The caller keeps the order of lsns.
+    pub(crate) fn push(&self, frame: Arc<DurableFrame>) {
+        let lsn = frame.lsn;
+        let mut inner = self.frames.lock();
+        inner.bytes += frame.memory_bytes();
+        inner.frames.push_back(frame);
+        while inner.bytes > self.limit
+            && let Some(gone) = inner.frames.pop_front()
+        {
+            inner.bytes -= gone.memory_bytes();
+            inner.complete_above = gone.lsn;
+        }
+        if inner.durable >= lsn {
+            self.show(inner.visible());
+        }
+    }
+
+    /// No frame above `above` will be durable.
+    pub(crate) fn roll_back(&self, above: u64) {
+        let mut inner = self.frames.lock();
+        while inner.frames.back().is_some_and(|frame| frame.lsn > above) {
+            if let Some(gone) = inner.frames.pop_back() {
+                inner.bytes -= gone.memory_bytes();
+            }
+        }
+    }
+
+    /// Frames up to `up_to` are durable: sinks may see them.
+    pub(crate) fn durable(&self, up_to: u64) {
+        let mut inner = self.frames.lock();
+        inner.durable = inner.durable.max(up_to);
+        self.show(inner.visible());
+    }
+
+    fn show(&self, visible: u64) {
+        self.progress.send_if_modified(|progress| {
+            let more = visible > progress.visible;
+            progress.visible = progress.visible.max(visible);
+            more
+        });
+    }
+
+    /// Nothing more will be durable: sinks end when they have got everything.
+    pub(crate) fn close(&self) {
+        self.progress.send_modify(|progress| progress.closed = true);
+    }
+
+    /// Bytes held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.lock().bytes
+    }
+
+    /// The durable frames above `after`; `None` if some of them have left the tail.
+    fn take(&self, after: u64, visible: u64, max_bytes: usize) -> Option<Taken> {
+        let inner = self.frames.lock();
+        if after < inner.complete_above {
+            return None;
+        }
+        let start = inner.frames.partition_point(|frame| frame.lsn <= after);
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        for frame in inner.frames.range(start..).take_while(|frame| frame.lsn <= visible) {
+            if bytes >= max_bytes {
+                let up_to = taken.last().map_or(after, |frame: &Arc<DurableFrame>| frame.lsn);
+                return Some((taken, up_to));
+            }
+            bytes += frame.memory_bytes();
+            taken.push(Arc::clone(frame));
+        }
+        Some((taken, visible.max(after)))
+    }
+}
+
+/// Reads the tail, or the log where the tail does not reach back far enough.
+pub(crate) struct LogSource {
+    tail: Arc<Tail>,
+    log: Log,
+    progress: watch::Receiver<Progress>,
+    /// Kept while the sink is behind the tail, so that it reads on where it was.
+    reader: Option<Reader>,
+}
+
+impl LogSource {
+    pub(crate) fn new(tail: &Arc<Tail>, log: Log) -> Self {
+        let progress = tail.progress.subscribe();
+        Self { tail: Arc::clone(tail), log, progress, reader: None }
+    }
+
+    async fn read(
+        &mut self,
+        after: u64,
+        max_bytes: usize,
+        wait: Duration,
+    ) -> Result<Fed, FeedError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let progress = *self.progress.borrow_and_update();
+            if progress.visible > after {
+                if let Some((frames, up_to)) = self.tail.take(after, progress.visible, max_bytes) {
+                    self.reader = None;
+                    return Ok(Fed::Frames { frames, up_to });
+                }
+                return self.read_log(after, progress.visible, max_bytes).await;
+            }
+            if progress.closed {
+                return Ok(Fed::Closed);
+            }
+            match tokio::time::timeout_at(deadline, self.progress.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(Fed::Closed),
+                Err(_) => return Ok(Fed::Frames { frames: Vec::new(), up_to: after }),
+            }
+        }
+    }
+
+    async fn read_log(
+        &mut self,
+        after: u64,
+        visible: u64,
+        max_bytes: usize,
+    ) -> Result<Fed, FeedError> {
+        // If this future is dropped, the reader is lost with it, and the next call opens one anew.
+        let kept = self.reader.take().filter(|reader| reader.position().0 == after);
+        let mut reader = kept.unwrap_or_else(|| self.log.reader(Lsn(after)));
+        let read = tokio::task::spawn_blocking(move || {
+            read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
+        });
+        let read = read.await.map_err(|e| e.to_string()).flatten();
+        let ((frames, up_to), reader) = read.map_err(|why| FeedError { after, why })?;
+        self.reader = Some(reader);
+        Ok(Fed::Frames { frames, up_to: up_to.max(after) })
+    }
+}
+
+fn read_some(reader: &mut Reader, visible: u64, max_bytes: usize) -> Result<Taken, String> {
+    let mut frames = Vec::new();
+    let mut bytes = 0;
+    while bytes < max_bytes {
+        // The log may be further than what has been published: what it hands out is durable.
+        let next = reader.next().map_err(|e| format!("{:#}", Chain(&e)))?;
+        let Some(frame) = next else {
+            return Ok((frames, visible.max(reader.position().0)));
+        };
+        let frame = replay::frame(frame.lsn.0, frame.body).map_err(|e| e.to_string())?;
+        bytes += frame.memory_bytes();
+        frames.push(Arc::new(frame));
+    }
+    Ok((frames, reader.position().0))
+}
+
+/// An error with its causes, in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut at = self.0.source();
+        while let Some(cause) = at {
+            write!(f, ": {cause}")?;
+            at = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl FrameSource for LogSource {
+    fn next(
+        &mut self,
+        after: u64,
+        max_bytes: usize,
+        wait: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Fed, FeedError>> + Send + '_>> {
+        Box::pin(self.read(after, max_bytes, wait))
+    }
+}

@@ -1,0 +1,263 @@
+//! Figures of a running fleet.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+
+/// Longest latency that is told apart from longer ones: ten minutes, in µs.
+const LONGEST_US: u64 = 600_000_000;
+
+/// What a fleet has done so far. Shared by all its stations; read at any time.
+#[derive(Debug)]
+pub struct FleetStats {
+    pub(crate) stations: AtomicU64,
+    pub(crate) connected: AtomicU64,
+    pub(crate) readings_sent: AtomicU64,
+    pub(crate) readings_acked: AtomicU64,
+    pub(crate) batches_sent: AtomicU64,
+    pub(crate) batches_acked: AtomicU64,
+    pub(crate) repeated_on_purpose: AtomicU64,
+    pub(crate) redelivered: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+    pub(crate) failed_connects: AtomicU64,
+    latency_us: Mutex<Option<Histogram<u64>>>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Default for FleetStats {
+    fn default() -> Self {
+        Self {
+            stations: AtomicU64::new(0),
+            connected: AtomicU64::new(0),
+            readings_sent: AtomicU64::new(0),
+            readings_acked: AtomicU64::new(0),
+            batches_sent: AtomicU64::new(0),
+            batches_acked: AtomicU64::new(0),
+            repeated_on_purpose: AtomicU64::new(0),
+            redelivered: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            failed_connects: AtomicU64::new(0),
+            // Two digits: 1 % of a latency. The bounds are constants that the constructor takes.
+            latency_us: Mutex::new(Histogram::new_with_bounds(1, LONGEST_US, 2).ok()),
+            trouble: Mutex::new(None),
+        }
+    }
+}
+
+impl FleetStats {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn latency(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(LONGEST_US);
+        if let Some(histogram) = self.latency_us.lock().as_mut() {
+            histogram.saturating_record(us.clamp(1, LONGEST_US));
+        }
+    }
+
+    pub(crate) fn trouble(&self, text: String) {
+        *self.trouble.lock() = Some(text);
+    }
+
+    pub(crate) fn well(&self) {
+        let mut trouble = self.trouble.lock();
+        if trouble.is_some() {
+            *trouble = None;
+        }
+    }
+
+    /// The figures at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Acknowledged before sent, so that never more is acknowledged than was sent.
+        let (readings_acked, batches_acked) = (get(&self.readings_acked), get(&self.batches_acked));
+        let quantile = |q: f64| {
+            self.latency_us
+                .lock()
+                .as_ref()
+                .map_or(Duration::ZERO, |h| Duration::from_micros(h.value_at_quantile(q)))
+        };
+        Snapshot {
+            stations: get(&self.stations),
+            connected: get(&self.connected),
+            readings_sent: get(&self.readings_sent),
+            readings_acked,
+            batches_sent: get(&self.batches_sent),
+            batches_acked,
+            repeated_on_purpose: get(&self.repeated_on_purpose),
+            redelivered: get(&self.redelivered),
+            refused: get(&self.refused),
+            reconnects: get(&self.reconnects),
+            failed_connects: get(&self.failed_connects),
+            ack_p50: quantile(0.5),
+            ack_p99: quantile(0.99),
+            ack_p999: quantile(0.999),
+            ack_max: quantile(1.0),
+            trouble: self.trouble.lock().clone(),
+        }
+    }
+}
+
+/// The figures at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Stations of the fleet.
+    pub stations: u64,
+    /// Of them, those with a session.
+    pub connected: u64,
+    /// Readings in batches sent for the first time, repeats on purpose included.
+    pub readings_sent: u64,
+    /// Readings in batches that were acknowledged and not refused.
+    pub readings_acked: u64,
+    /// Batches sent for the first time, repeats on purpose included.
+    pub batches_sent: u64,
+    /// Batches that were acknowledged and not refused.
+    pub batches_acked: u64,
+    /// Batches published twice on purpose.
+    pub repeated_on_purpose: u64,
+    /// Batches sent again, byte for byte, as their connection ended without an acknowledgement.
+    pub redelivered: u64,
+    /// Batches acknowledged with a reason code of 0x80 or above.
+    pub refused: u64,
+    /// Sessions that ended without having been ended by the fleet.
+    pub reconnects: u64,
+    /// Connects that came to nothing.
+    pub failed_connects: u64,
+    /// Half of the acknowledgements took no longer, from handing the publish to the session.
+    pub ack_p50: Duration,
+    /// 99 of 100 took no longer.
+    pub ack_p99: Duration,
+    /// 999 of 1,000 took no longer.
+    pub ack_p999: Duration,
+    /// None took longer.
+    pub ack_max: Duration,
+    /// What went wrong last, if nothing went right since.
+    pub trouble: Option<String>,
+}
+
+impl Snapshot {
+    /// Batches that are sent and not answered.
+    #[must_use]
+    pub const fn unacknowledged(&self) -> u64 {
+        self.batches_sent.saturating_sub(self.batches_acked + self.refused)
+    }
+
+    /// One line of progress, with the readings acknowledged per second since an earlier snapshot.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    pub fn line(&self, earlier: &Self, elapsed: Duration) -> String {
+        let seconds = elapsed.as_secs_f64().max(0.001);
+        let rate = self.readings_acked.saturating_sub(earlier.readings_acked) as f64 / seconds;
+        let mut line = format!(
+            "{}/{} stations, {rate:.0} readings/s, {} acknowledged, {} unanswered batches, \
+             {} redelivered, ack p50 {} p99 {}",
+            self.connected,
+            self.stations,
+            self.readings_acked,
+            self.unacknowledged(),
+            self.redelivered,
+            millis(self.ack_p50),
+            millis(self.ack_p99),
+        );
+        if let Some(trouble) = &self.trouble {
+            line.push_str(", trouble: ");
+            line.push_str(trouble);
+        }
+        line
+    }
+}
+
+fn millis(d: Duration) -> String {
+    format!("{:.1} ms", d.as_secs_f64() * 1000.0)
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The seed it was derived from.
+    pub seed: u64,
+    /// When its simulated time began: Unix seconds. With the seed it gives the same bytes again.
+    pub start: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// The figures at its end.
+    pub figures: Snapshot,
+}
+
+impl fmt::Display for Summary {
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = &self.figures;
+        let seconds = self.took.as_secs_f64().max(0.001);
+        writeln!(f, "seed {} --start {}, {seconds:.1} s", self.seed, self.start)?;
+        writeln!(f, "stations             {}", s.stations)?;
+        writeln!(
+            f,
+            "readings             {} sent, {} acknowledged ({:.0}/s)",
+            s.readings_sent,
+            s.readings_acked,
+            s.readings_acked as f64 / seconds
+        )?;
+        writeln!(
+            f,
+            "batches              {} sent, {} acknowledged, {} refused, {} unanswered",
+            s.batches_sent,
+            s.batches_acked,
+            s.refused,
+            s.unacknowledged()
+        )?;
+        writeln!(
+            f,
+            "sent more than once  {} on purpose, {} after a lost connection",
+            s.repeated_on_purpose, s.redelivered
+        )?;
+        writeln!(
+            f,
+            "connections          {} lost, {} connects failed",
+            s.reconnects, s.failed_connects
+        )?;
+        write!(
+            f,
+            "ack latency          p50 {} p99 {} p99.9 {} max {}",
+            millis(s.ack_p50),
+            millis(s.ack_p99),
+            millis(s.ack_p999),
+            millis(s.ack_max)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_add_up_and_trouble_is_told_until_it_is_over() {
+        let stats = FleetStats::default();
+        let earlier = stats.snapshot();
+        FleetStats::add(&stats.batches_sent, 10);
+        FleetStats::add(&stats.batches_acked, 6);
+        FleetStats::add(&stats.refused, 1);
+        FleetStats::add(&stats.readings_acked, 300);
+        for ms in 1..=100 {
+            stats.latency(Duration::from_millis(ms));
+        }
+        stats.trouble("connect failed: no route".to_owned());
+        let now = stats.snapshot();
+        assert_eq!(now.unacknowledged(), 3);
+        // Two digits of 50 and 99 ms.
+        assert!((50..=51).contains(&now.ack_p50.as_millis()), "{:?}", now.ack_p50);
+        assert!((99..=100).contains(&now.ack_p99.as_millis()), "{:?}", now.ack_p99);
+        let line = now.line(&earlier, Duration::from_secs(2));
+        assert!(line.contains("150 readings/s") && line.contains("no route"), "{line}");
+        stats.well();
+        assert_eq!(stats.snapshot().trouble, None);
+    }
+}

@@ -1,0 +1,328 @@
+//! A base station in simulated time: it hears its devices, fills batches and cuts them.
+//!
+//! The station is a sequence of batches, each with the moment it was cut. Nothing here knows the
+//! wall clock, the network or what was acknowledged: the n-th batch has the same bytes whether the
+//! server answers at once or is down for an hour. A batch is cut when it is full or when its first
+//! reading has waited for the linger; alarms wait for nothing.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use loushan_schemas::ids::{Region, StationId};
+use loushan_schemas::limits::SCHEMA_MAJOR;
+use loushan_schemas::pb;
+use loushan_schemas::quality::Quality;
+use loushan_schemas::reading::{Body, Common, Reading};
+use loushan_schemas::station::{StationState, state_to_wire, status_to_wire};
+use loushan_schemas::time::DeviceTime;
+use loushan_schemas::topic::Channel;
+use prost::Message as _;
+
+use crate::city::{MINUTE, SECOND};
+use crate::device::{Device, DevicePlan, Rhythm, Trigger, unreceived};
+use crate::fault::FaultRates;
+use crate::seed::{Rng, Use, mix};
+
+mod batch;
+mod figures;
+
+pub use batch::Meant;
+use batch::encode;
+pub(crate) use batch::{Batch, Cut};
+
+/// How often a station reports its own figures.
+const STATUS_PERIOD: i64 = MINUTE;
+
+/// What a station is, before it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct StationPlan {
+    pub(crate) number: u32,
+    pub(crate) station: StationId,
+    pub(crate) region: Region,
+    pub(crate) devices: Vec<DevicePlan>,
+}
+
+/// What all stations of a run share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) seed: u64,
+    /// Simulated ms.
+    pub(crate) start: i64,
+    pub(crate) rhythm: Rhythm,
+    pub(crate) cut: Cut,
+    pub(crate) faults: FaultRates,
+}
+
+/// Something that will happen at a station.
+#[derive(Debug)]
+enum Item {
+    Device(usize),
+    Heard(Lane, Box<Reading>),
+    Linger(Lane, u64),
+    Status,
+    Again(Box<Batch>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Telemetry,
+    Alarm,
+}
+
+#[derive(Debug, Default)]
+struct Filling {
+    readings: Vec<Reading>,
+    /// Counts the lane's batches, so that a linger knows whether its own was cut already.
+    generation: u64,
+}
+
+/// A running station.
+#[derive(Debug)]
+pub(crate) struct Station {
+    pub(crate) plan: StationPlan,
+    pub(crate) session: u32,
+    setting: Setting,
+    rng: Rng,
+    devices: Vec<Device>,
+    /// When each device was last heard: its messages do not overtake each other.
+    last_heard: Vec<i64>,
+    agenda: BinaryHeap<Reverse<Entry>>,
+    order: u64,
+    telemetry: Filling,
+    alarm: Filling,
+    batch_seq: u64,
+    status_seq: u64,
+    heard: i64,
+    attempts: i64,
+    collisions: i64,
+}
+
+/// Sorted by time, then by when it was planned: never by chance.
+#[derive(Debug)]
+struct Entry {
+    at: i64,
+    order: u64,
+    item: Item,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+impl Station {
+    pub(crate) fn new(plan: StationPlan, setting: Setting) -> Self {
+        let Setting { seed, start, .. } = setting;
+        let number = u64::from(plan.number);
+        let key = [seed, start.unsigned_abs(), number];
+        let devices: Vec<Device> = plan
+            .devices
+            .iter()
+            .map(|device| Device::new(*device, seed, start, setting.rhythm))
+            .collect();
+        let mut station = Self {
+            // A station that boots again does so with another start.
+            session: (mix(&[Use::Session as u64, mix(&key)]) >> 32) as u32,
+            rng: Rng::new(Use::Station, &key),
+            last_heard: vec![start; devices.len()],
+            agenda: BinaryHeap::with_capacity(devices.len() + 4),
+            order: 0,
+            telemetry: Filling::default(),
+            alarm: Filling::default(),
+            batch_seq: 0,
+            status_seq: 0,
+            heard: 0,
+            attempts: 0,
+            collisions: 0,
+            devices,
+            plan,
+            setting,
+        };
+        for index in 0..station.devices.len() {
+            station.plan_device(index);
+        }
+        let phase = station.rng.between(0, STATUS_PERIOD - 1);
+        station.put(start + phase, Item::Status);
+        station
+    }
+
+    fn put(&mut self, at: i64, item: Item) {
+        self.order += 1;
+        self.agenda.push(Reverse(Entry { at, order: self.order, item }));
+    }
+
+    fn plan_device(&mut self, index: usize) {
+        if let Some(next) = self.devices.get(index).map(Device::next) {
+            self.put(next, Item::Device(index));
+        }
+    }
+
+    /// The next batch. Its moment is never before that of the batch before it.
+    pub(crate) fn next_batch(&mut self) -> Batch {
+        loop {
+            // The status is always planned, so the agenda is never empty.
+            let Some(Reverse(Entry { at, item, .. })) = self.agenda.pop() else {
+                self.put(self.setting.start, Item::Status);
+                continue;
+            };
+            let batch = match item {
+                Item::Device(index) => {
+                    self.device_speaks(index, at);
+                    None
+                }
+                Item::Heard(lane, reading) => self.hear(lane, *reading, at),
+                Item::Linger(lane, generation) => {
+                    (self.filling(lane).generation == generation).then(|| self.cut(lane, at))
+                }
+                Item::Status => Some(self.status(at)),
+                Item::Again(batch) => Some(*batch),
+            };
+            if let Some(batch) = batch {
+                return batch;
+            }
+        }
+    }
+
+    fn filling(&mut self, lane: Lane) -> &mut Filling {
+        match lane {
+            Lane::Telemetry => &mut self.telemetry,
+            Lane::Alarm => &mut self.alarm,
+        }
+    }
+
+    fn device_speaks(&mut self, index: usize, now: i64) {
+        let said = self.devices.get_mut(index).and_then(|device| device.speak(now));
+        self.plan_device(index);
+        let Some((trigger, mut reading, latency)) = said else { return };
+        let Some(last) = self.last_heard.get_mut(index) else { return };
+        let heard = (now + latency).max(*last);
+        *last = heard;
+        reading.times.heard = DeviceTime::from_ms(heard);
+        self.heard += 1;
+        self.attempts += 1;
+        let lane = if trigger == Trigger::Alarm { Lane::Alarm } else { Lane::Telemetry };
+        let faults = self.setting.faults;
+        let held = if self.rng.chance(faults.reorder) {
+            self.rng.between(5 * SECOND, 90 * SECOND)
+        } else {
+            0
+        };
+        if self.rng.chance(faults.duplicate) {
+            self.collisions += 1;
+            let later = heard + held + self.rng.between(SECOND, 60 * SECOND);
+            self.put(later, Item::Heard(lane, Box::new(reading.clone())));
+        }
+        self.put(heard + held, Item::Heard(lane, Box::new(reading)));
+    }
+
+    fn hear(&mut self, lane: Lane, reading: Reading, now: i64) -> Option<Batch> {
+        let Cut { readings, linger_ms } = self.setting.cut;
+        let filling = self.filling(lane);
+        filling.readings.push(reading);
+        if lane == Lane::Alarm || filling.readings.len() >= readings.max(1) {
+            return Some(self.cut(lane, now));
+        }
+        if filling.readings.len() == 1 {
+            let generation = filling.generation;
+            self.put(now + linger_ms, Item::Linger(lane, generation));
+        }
+        None
+    }
+
+    fn cut(&mut self, lane: Lane, now: i64) -> Batch {
+        let filling = self.filling(lane);
+        filling.generation += 1;
+        let readings = std::mem::take(&mut filling.readings);
+        let seq = self.batch_seq;
+        self.batch_seq += 1;
+        let message = pb::UplinkBatch {
+            schema_major: SCHEMA_MAJOR,
+            station: self.plan.station.as_str().to_owned(),
+            session: self.session,
+            seq,
+            base_time_ms: now.unsigned_abs(),
+            replay: false,
+            readings: readings.iter().map(|reading| encode(reading, now)).collect(),
+        };
+        let batch = Batch {
+            due: now,
+            channel: match lane {
+                Lane::Telemetry => Channel::Telemetry,
+                Lane::Alarm => Channel::Alarm,
+            },
+            seq,
+            payload: message.encode_to_vec().into(),
+            meant: readings.iter().map(Meant::of).collect(),
+            again: false,
+            ledger_id: Arc::default(),
+        };
+        if self.rng.chance(self.setting.faults.republish) {
+            let later = now + self.rng.between(SECOND, 30 * SECOND);
+            let copy = Batch { due: later, again: true, ..batch.clone() };
+            self.put(later, Item::Again(Box::new(copy)));
+        }
+        batch
+    }
+
+    fn status(&mut self, now: i64) -> Batch {
+        self.put(now + STATUS_PERIOD, Item::Status);
+        let seq = self.status_seq;
+        self.status_seq += 1;
+        let figures = self.figures(now);
+        let message = pb::StationStatus {
+            session: self.session,
+            seq,
+            time_ms: now.unsigned_abs(),
+            ..status_to_wire(&figures)
+        };
+        let meant = unreceived(now).map(|times| {
+            Meant::of(&Reading {
+                imei: None,
+                boot_epoch: 0,
+                seq,
+                times,
+                common: Common::default(),
+                body: Body::StationStatus(figures),
+                quality: Quality::Accepted,
+                reason: None,
+            })
+        });
+        Batch {
+            due: now,
+            channel: Channel::Status,
+            seq,
+            payload: message.encode_to_vec().into(),
+            meant: meant.into_iter().collect(),
+            again: false,
+            ledger_id: Arc::default(),
+        }
+    }
+
+    /// The station's `state` message.
+    pub(crate) fn state(session: u32, online: bool, now: i64) -> Bytes {
+        let state = StationState {
+            session,
+            online,
+            time: DeviceTime::from_ms(now),
+            firmware: concat!("loushan-simulator ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        state_to_wire(&state).encode_to_vec().into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! What happens is told on standard error, for people or for machines. Standard output is the
+//! command's own.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use loushan_ingest::config::{Tracing, variable};
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+
+/// Starts telling. Once per process.
+pub(super) fn start(config: &Tracing) -> Result<(), Failure> {
+    let filter = EnvFilter::builder()
+        .parse(&config.level)
+        .with_context(|| {
+            format!(
+                "tracing.level {:?} is no filter; write a level such as \"info\", or set {}",
+                config.level,
+                variable("tracing.level")
+            )
+        })
+        .map_err(Failure::Usage)?;
+    let events = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let started = if config.json { events.json().try_init() } else { events.try_init() };
+    started.map_err(|e| Failure::Failed(anyhow::anyhow!("events cannot be shown: {e}")))
+}
+
+/// The same for commands without a configuration file: the environment alone says how.
+pub(super) fn start_by_environment(default_level: &str) -> Result<(), Failure> {
+    let level =
+        std::env::var(variable("tracing.level")).unwrap_or_else(|_| default_level.to_owned());
+    let json = std::env::var(variable("tracing.format")).is_ok_and(|format| format == "json");
+    start(&Tracing { json, level })
+}

@@ -1,0 +1,113 @@
+//! The command line: what there is to say, which command says it, and with which exit code it ends.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done; for `audit`: ledger and store agree |
+//! | 1 | failed; for `audit`: they differ |
+//! | 2 | the command line or the configuration is wrong |
+
+// What a command says is its output.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod audit;
+mod config;
+mod dead_letters;
+mod demo;
+mod events;
+mod serve;
+mod signals;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The telemetry front door of a city's NB-IoT pilot: a PUBACK means the reading is decoded, checked
+/// and on disk.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(serve::Args),
+    /// Run the service with a simulated fleet inside, over real MQTT.
+    Demo(demo::Args),
+    /// Run a simulated fleet against any MQTT broker.
+    Simulate(simulate::Args),
+    /// Hold a fleet's ledger against a service's store. Exit code 1: they differ.
+    Audit(audit::Args),
+    /// Check a configuration file and name all its faults.
+    CheckConfig(config::CheckArgs),
+    /// Print the commented default configuration file.
+    PrintConfig,
+    /// Look at what was rejected.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+enum Failure {
+    /// The command line or the configuration is wrong.
+    Usage(anyhow::Error),
+    /// It could not be done.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Failure {
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+/// Parses the command line, runs the command, and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::CheckConfig(args) => config::check(&args),
+        Command::PrintConfig => config::print(),
+        Command::DeadLetters(command) => dead_letters::run(&command),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failure::Usage(error)) => {
+            eprintln!("loushan: {error:#}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            eprintln!("loushan: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The runtime of the commands that need one.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("loushan").build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

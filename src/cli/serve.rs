@@ -1,0 +1,118 @@
+//! `serve`: the service, until a signal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use loushan_ingest::clock::Clock;
+use loushan_ingest::config::{Config, variable};
+use loushan_ingest::io::Io as _;
+use loushan_ingest::io::real::RealIo;
+use loushan_ingest::lock::DataLock;
+use loushan_ingest::service::{Outside, Service, Stopped};
+use tokio::net::TcpListener;
+
+use super::{Failure, config, events, runtime, signals};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file; see print-config. Without one the defaults hold, on loopback.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let config = config::load(args.config.as_deref(), Vec::new())?;
+    events::start(&config.tracing)?;
+    runtime()?.block_on(async {
+        let stop = signals::stop_on_signal()?;
+        let running = Place::take(config).await?.start().await?;
+        running.announce();
+        ended(&running.service.run(stop).await)
+    })
+}
+
+/// Ports and data folder, ours from here on.
+pub(super) struct Place {
+    config: Config,
+    mqtt: TcpListener,
+    http: TcpListener,
+    lock: DataLock,
+}
+
+impl Place {
+    pub(super) async fn take(config: Config) -> Result<Self, Failure> {
+        // The ports first: that one is taken is noticed before a folder is made.
+        let mqtt = listen("mqtt.listen", config.mqtt_listen).await?;
+        let http = listen("http.listen", config.http_listen).await?;
+        let data = &config.data_dir;
+        RealIo.create_dir_all(data).with_context(|| {
+            let key = variable("data.dir");
+            format!("the data folder {} cannot be made; set data.dir ({key})", data.display())
+        })?;
+        let lock = DataLock::take(data)?;
+        Ok(Self { config, mqtt, http, lock })
+    }
+
+    /// The data folder.
+    pub(super) fn data(&self) -> &Path {
+        &self.config.data_dir
+    }
+
+    pub(super) async fn start(self) -> Result<Running, Failure> {
+        let Self { config, mqtt, http, lock } = self;
+        let data = config.data_dir.clone();
+        let (mqtt_address, http_address) = (mqtt.local_addr()?, http.local_addr()?);
+        let io = Arc::new(RealIo);
+        let outside = Outside { mqtt, http, clock: Clock::System, io, lock: Some(lock) };
+        let service = Service::start(config, outside).await?;
+        Ok(Running { service, mqtt: mqtt_address, http: http_address, data })
+    }
+}
+
+/// The service on its sockets.
+pub(super) struct Running {
+    pub(super) service: Service,
+    pub(super) mqtt: SocketAddr,
+    http: SocketAddr,
+    data: PathBuf,
+}
+
+impl Running {
+    /// Says where it can be reached, once it can.
+    pub(super) fn announce(&self) {
+        println!("MQTT  mqtt://{}", self.mqtt);
+        println!("HTTP  http://{}", self.http);
+        println!("data  {}", whole(&self.data).display());
+    }
+}
+
+/// The exit code of a service that has ended.
+pub(super) fn ended(stopped: &Stopped) -> Result<ExitCode, Failure> {
+    if let Some(failed) = &stopped.failed {
+        return Err(Failure::Failed(anyhow!("the service stopped because of {failed}")));
+    }
+    for left in &stopped.left {
+        eprintln!("loushan: left undone: {}: {}", left.step, left.what);
+    }
+    Ok(if stopped.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await;
+    listener
+        .with_context(|| {
+            format!(
+                "cannot listen on {address} ({key}); free the port, or choose another one with {}",
+                variable(key)
+            )
+        })
+        .map_err(Failure::Failed)
+}
+
+/// The path from the root, where that can be told.
+fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
