@@ -260,3 +260,18 @@ pub fn publish_v5(
     body.extend(payload);
     packet(0x30 | flags, &body)
 }
+
+pub fn subscribe_v4(id: u16, filter: &str, qos: u8) -> Vec<u8> {
+    packet(0x82, &[&id.to_be_bytes()[..], &text(filter), &[qos]].concat())
+}
+
+pub fn subscribe_v5(id: u16, properties: &[u8], filters: &[(&str, u8)]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.push(properties.len() as u8);
+    body.extend(properties);
+    for (filter, options) in filters {
+        body.extend(text(filter));
+        body.push(*options);
+    }
+    packet(0x82, &body)
+}
