@@ -113,9 +113,13 @@ pub struct Running {
 }
 
 pub async fn start(config: BrokerConfig, handler: Arc<dyn PublishHandler>) -> Running {
+    serve(Broker::new(config, handler)).await
+}
+
+pub async fn serve(broker: Broker) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let broker = Arc::new(Broker::new(config, handler));
+    let broker = Arc::new(broker);
     let stop = CancellationToken::new();
     let served = tokio::spawn({
         let (broker, stop) = (broker.clone(), stop.clone());
