@@ -31,7 +31,9 @@ struct Subscriber {
 
 impl Subscriber {
     fn start(service: &Service, version: &str, filter: &str) -> Self {
-        let mut child = Command::new("mosquitto_sub")
+        // Into a pipe it would write by the block, and the SUBACK would wait in there.
+        let mut child = Command::new("stdbuf")
+            .args(["-oL", "mosquitto_sub"])
             .args(["-h", "127.0.0.1", "-p", &service.mqtt.port().to_string(), "-V", version])
             .args(["-q", "1", "-t", filter, "-d", "-F", "message %t %l"])
             .stdout(Stdio::piped())
