@@ -68,7 +68,8 @@ fn every_fault_of_a_payload_has_its_reason_and_its_dead_letter_while_others_are_
     rejected(&service, "nb1/zunyi/bs1/u/x", wire::one("bs1", 1, 5, 1), "malformed_topic");
     beside(&service);
     // One MiB of empty readings: half a million messages for a decoder that does not count first.
-    let bomb: Vec<u8> = [0x3a, 0x00].repeat(500_000);
+    // It says schema_major = 1 first, or it would be turned away for that.
+    let bomb = [&[0x08, 0x01], [0x3a, 0x00].repeat(500_000).as_slice()].concat();
     rejected(&service, TOPIC, bomb, "too_many_readings");
     beside(&service);
 

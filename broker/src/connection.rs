@@ -50,6 +50,8 @@ struct Connection<S> {
     link: Link,
     version: Version,
     kick: CancellationToken,
+    /// Of this connection alone, so that waiting for it takes no lock that all share.
+    stop: CancellationToken,
     keep_alive: Option<KeepAlive>,
     /// Since when `out` has not become less.
     stalled_since: Option<Instant>,
@@ -153,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     _ => self.read_size,
                 };
             }
-            () = self.shared.stop.cancelled(), if !draining => {
+            () = self.stop.cancelled(), if !draining => {
                 self.drain_until = Some(Instant::now() + self.shared.config.drain_timeout);
             }
             () = self.timer.as_mut(), if due.is_some() => {

@@ -52,6 +52,13 @@ pub(crate) struct Attached {
     gone: CancellationToken,
 }
 
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // So that nobody waits for a connection whose task is no more.
+        self.gone.cancel();
+    }
+}
+
 /// A session that ended, and the will it leaves.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -81,6 +88,10 @@ impl Registry {
         let (mut session, mut will_due, mut replaced) = (None, None, None);
         if let Some(entry) = clients.get_mut(client_id) {
             match &mut entry.state {
+                // Its task ended without letting go: a handler of the owner's panicked on it.
+                State::Live { gone, .. } if gone.is_cancelled() => {
+                    replaced = Some(entry.session.clone());
+                }
                 State::Live { kick, gone } => {
                     kick.cancel();
                     return Err(gone.clone());
@@ -133,6 +144,12 @@ impl Registry {
         ended
     }
 
+    /// Whether the client has a connection.
+    pub(crate) fn is_connected(&self, client_id: &str) -> bool {
+        let clients = self.clients.lock();
+        clients.get(client_id).is_some_and(|entry| matches!(entry.state, State::Live { .. }))
+    }
+
     /// Ends the sessions whose time has come, and takes the wills that are due.
     pub(crate) fn sweep(&self, now: Instant) -> (Vec<Ended>, Vec<PendingWill>) {
         let (mut ended, mut wills) = (Vec::new(), Vec::new());
@@ -170,4 +187,54 @@ fn evict(clients: &mut HashMap<Arc<str>, Entry>, max_away: usize) -> Option<Ende
         State::Live { .. } => None,
     };
     Some(Ended { session: entry.session, will })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+
+    fn registry(max_away: usize) -> Registry {
+        let limits = QueueLimits { session: 1000, total: Budget::new(1000) };
+        Registry::new(max_away, Arc::new(limits))
+    }
+
+    #[tokio::test]
+    async fn a_session_passes_from_a_connection_to_the_next_when_it_has_let_go() {
+        let registry = Arc::new(registry(10));
+        let id = Arc::<str>::from("c");
+        let first = registry.attach(&id, false).await;
+        assert!(!first.present && registry.is_connected("c"));
+        let second = tokio::spawn({
+            let (registry, id) = (registry.clone(), id.clone());
+            async move { registry.attach(&id, false).await }
+        });
+        first.kick.cancelled().await;
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished(), "the first holds it");
+        assert!(registry.detach(&first, Duration::from_secs(60), None).is_empty());
+        let second = second.await.unwrap();
+        assert!(second.present && Arc::ptr_eq(&first.session, &second.session));
+        // A task that vanished without letting go is nobody to wait for.
+        let lost = second.session.clone();
+        drop(second);
+        let third = registry.attach(&id, false).await;
+        assert!(!third.present && third.replaced.as_ref().is_some_and(|s| Arc::ptr_eq(s, &lost)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_expire_and_the_first_to_expire_makes_room() {
+        let registry = registry(2);
+        for (name, seconds) in [("a", 30), ("b", 10), ("c", 20)] {
+            let attached = registry.attach(&name.into(), false).await;
+            let ended = registry.detach(&attached, Duration::from_secs(seconds), None);
+            let names: Vec<_> = ended.iter().map(|ended| &*ended.session.client_id).collect();
+            assert_eq!(names, if name == "c" { vec!["b"] } else { vec![] });
+        }
+        tokio::time::advance(Duration::from_secs(25)).await;
+        let (ended, _) = registry.sweep(Instant::now());
+        assert_eq!(ended.len(), 1);
+        assert!(registry.attach(&"a".into(), false).await.present);
+        assert!(!registry.attach(&"c".into(), false).await.present);
+    }
 }

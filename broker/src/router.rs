@@ -23,6 +23,7 @@
 mod actor;
 mod envelope;
 mod inbox;
+mod names;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -68,22 +68,31 @@ impl Publication {
     pub(crate) async fn finish(mut self, shared: &Shared) {
         if let Some(attempt) = self.attempt.take() {
             let durable = self.make_durable(shared, attempt);
-            if tokio::time::timeout(TRY_FOR, durable).await.is_err() {
-                tracing::error!(client = %self.client_id, topic = %self.will.topic,
-                    "a will could not be made durable within a minute and was given up");
-                return;
+            match tokio::time::timeout(TRY_FOR, durable).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    tracing::error!(client = %self.client_id, topic = %self.will.topic,
+                        "a will could not be made durable within a minute and was given up");
+                    return;
+                }
             }
         }
         shared.deliver(Message::from_will(self.will, self.client_id, self.order));
     }
 
-    async fn make_durable(&self, shared: &Shared, mut attempt: Attempt) {
+    /// Returns false when the will has become untrue: its client is back.
+    async fn make_durable(&self, shared: &Shared, mut attempt: Attempt) -> bool {
         while !attempt.became_durable(shared).await {
             shared.handler.ready().await;
             // A handler that fails at once and is always ready would be asked in a circle.
             tokio::time::sleep(RETRY).await;
+            if shared.registry.is_connected(&self.client_id) {
+                return false;
+            }
             attempt = Attempt::new(shared, &self.client_id, &self.will);
         }
+        true
     }
 }
 

@@ -3,8 +3,10 @@
 
 mod support;
 
+use loushan_broker::Broker;
 use loushan_broker::config::BrokerConfig;
 use loushan_broker::handler::{Acknowledgement, Origin, QoS};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use support::{PATIENCE, Scripted, publish_v4, publish_v5, start, within};
 
 const QOS1: u8 = 2;
@@ -215,4 +217,35 @@ async fn a_shutdown_acknowledges_what_becomes_durable_in_time_and_counts_the_res
     assert_eq!((report.unanswered_publishes, report.cut_connections), (1, 0));
     slow.expect_closed().await;
     drop(never);
+}
+
+#[tokio::test]
+async fn every_acknowledgement_is_counted_by_its_class_and_timed() {
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    let (handler, mut offers) = Scripted::manual();
+    let broker = metrics::with_local_recorder(&recorder, || Broker::new(defaults(), handler));
+    let running = support::serve(broker).await;
+    let mut client = running.v5("c").await;
+    let partly = Acknowledgement { rejected: 1, reason: Some("range"), nothing_accepted: false };
+    let nothing = Acknowledgement { nothing_accepted: true, ..partly };
+    for (id, acknowledgement) in [(1, Acknowledgement::default()), (2, partly), (3, nothing)] {
+        client.send(&publish_v5(QOS1, "t/x", Some(id), &[], b"")).await;
+        within("an offer", offers.recv()).await.unwrap().1.durable(acknowledgement);
+        client.packet().await;
+    }
+    let (mut classes, mut received, mut timed) = (Vec::new(), 0, 0);
+    for (key, _, _, value) in snapshots.snapshot().into_vec() {
+        let label = key.key().labels().next().map(|label| label.value().to_owned());
+        match (key.key().name(), value) {
+            ("loushan_acks_sent_total", DebugValue::Counter(n)) => classes.push((label, n)),
+            ("loushan_publishes_received_total", DebugValue::Counter(n)) => received = n,
+            ("loushan_ack_latency_seconds", DebugValue::Histogram(times)) => timed = times.len(),
+            _ => {}
+        }
+    }
+    classes.sort();
+    let once = |class: &str| (Some(class.to_owned()), 1);
+    assert_eq!(classes, [once("partly_rejected"), once("rejected"), once("success")]);
+    assert_eq!((received, timed), (3, 3));
 }

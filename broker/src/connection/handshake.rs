@@ -147,6 +147,7 @@ where
         link: Link::new(Arc::clone(shared), client, attached.session.clone()),
         version,
         kick: attached.kick.clone(),
+        stop: shared.stop.child_token(),
         keep_alive: KeepAlive::new(connect.keep_alive),
         stalled_since: None,
         timer: Box::pin(tokio::time::sleep(Duration::from_secs(3600))),

@@ -52,11 +52,12 @@ impl End {
         }
     }
 
-    /// Whether the client's will is to be published. Not when we are the cause: its station is well.
+    /// Whether the client's will is to be published. Not when we are the cause: its station is well
+    /// (MECHANISMS 11).
     pub(crate) const fn publishes_will(&self) -> bool {
         match self {
             Self::Client { will } => *will,
-            Self::Shutdown => false,
+            Self::Shutdown | Self::TicketFailed => false,
             _ => true,
         }
     }

@@ -82,6 +82,10 @@ impl Link {
         let order = if publish.retain { self.shared.next_order() } else { 0 };
         let message = Message::from_publish(publish, self.client.id.clone(), order);
         let Some(lane) = lane else {
+            if qos == QoS::ExactlyOnce {
+                // Subscribers have it from here on, whether or not its PUBREC arrives.
+                self.session.lock().received.insert(id);
+            }
             self.shared.deliver(message);
             let durable = AckOutcome::Durable(Acknowledgement::default());
             self.acks.resolved(Lane::Normal, durable);

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Command, Inbox};
+use super::names::Names;
 use super::reader::{Reader, watch};
 use super::{RouterState, Settings, envelope, filter_key};
 use crate::metrics::Metrics;
@@ -85,22 +86,6 @@ struct OpenLink {
     name: u64,
     tx: LinkTx,
     let_go: CancellationToken,
-}
-
-/// Client ids for the router, used again and again: it keeps every one it ever saw.
-#[derive(Debug, Default)]
-struct Names {
-    free: Vec<u64>,
-    next: u64,
-}
-
-impl Names {
-    fn take(&mut self) -> u64 {
-        self.free.pop().unwrap_or_else(|| {
-            self.next += 1;
-            self.next
-        })
-    }
 }
 
 impl Actor {
@@ -180,9 +165,9 @@ impl Actor {
                 }
             }
             Command::Drained(number) => {
-                if let Some((mut tx, name)) = self.closing.remove(&number) {
+                if let Some((mut tx, name)) = self.take_drained(number) {
                     send(&mut tx, disconnect());
-                    self.names.free.push(name);
+                    self.names.give(name);
                 }
             }
             Command::Died(generation) => {
@@ -205,6 +190,15 @@ impl Actor {
             }
         }
         true
+    }
+
+    /// The link whose reader has ended: because it was asked to, or because its router has ended.
+    fn take_drained(&mut self, number: u64) -> Option<(LinkTx, u64)> {
+        self.closing.remove(&number).or_else(|| {
+            let ended = |link: &&mut Link| link.open.as_ref().is_some_and(|o| o.number == number);
+            let open = self.links.values_mut().find(ended)?.open.take()?;
+            Some((open.tx, open.name))
+        })
     }
 
     fn subscribe(&mut self, session: Arc<Session>, filter: Arc<str>) {
@@ -231,7 +225,7 @@ impl Actor {
         };
         let name = self.names.take();
         let Some((mut tx, rx)) = (router.open)(&format!("s{name}")) else {
-            self.names.free.push(name);
+            self.names.give(name);
             return;
         };
         self.next_link += 1;

@@ -113,9 +113,13 @@ pub struct Running {
 }
 
 pub async fn start(config: BrokerConfig, handler: Arc<dyn PublishHandler>) -> Running {
+    serve(Broker::new(config, handler)).await
+}
+
+pub async fn serve(broker: Broker) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let broker = Arc::new(Broker::new(config, handler));
+    let broker = Arc::new(broker);
     let stop = CancellationToken::new();
     let served = tokio::spawn({
         let (broker, stop) = (broker.clone(), stop.clone());
@@ -259,4 +263,19 @@ pub fn publish_v5(
     body.extend(properties);
     body.extend(payload);
     packet(0x30 | flags, &body)
+}
+
+pub fn subscribe_v4(id: u16, filter: &str, qos: u8) -> Vec<u8> {
+    packet(0x82, &[&id.to_be_bytes()[..], &text(filter), &[qos]].concat())
+}
+
+pub fn subscribe_v5(id: u16, properties: &[u8], filters: &[(&str, u8)]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.push(properties.len() as u8);
+    body.extend(properties);
+    for (filter, options) in filters {
+        body.extend(text(filter));
+        body.push(*options);
+    }
+    packet(0x82, &body)
 }

@@ -250,7 +250,7 @@ pub static SECTIONS: &[Section] = &[
             key(
                 "flush_rows",
                 Kind::Count(1, 100_000_000),
-                Is("500000"),
+                Is("200000"),
                 "Readings in memory at which files are written.",
             ),
             key(

@@ -117,7 +117,6 @@ pub static METRICS: &[Metric] = &[
     // The embedded store, the dead letter, InfluxDB.
     counter("loushan_store_flushes_total", "Flushes of the store from memory to files."),
     counter("loushan_store_flush_failures_total", "Flushes that failed and were tried again."),
-    counter("loushan_store_flushed_readings_total", "Readings flushed."),
     seconds("loushan_store_flush_seconds", "How long a flush took."),
     counter("loushan_dead_letters_total", "Dead letters written, by reason."),
     counter("loushan_dead_letters_cut_short_total", "Dead letters that kept only their beginning."),

@@ -2,7 +2,7 @@
 //!
 //! Everything is read-only, everything but `/` and `/metrics` is JSON, errors included. Questions
 //! that may read files run on blocking threads; exports stream in bounded memory and are bounded in
-//! number. While the listener is on loopback, requests must name it so (see [`guard`]).
+//! number. While the listener is on loopback, requests must name it so (see `guard`).
 
 use std::io;
 use std::sync::Arc;

@@ -82,14 +82,18 @@ impl Outcomes {
     }
 
     fn wait(&self, slot: u64) -> AckOutcome {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for(slot, PATIENCE).unwrap_or_else(|| panic!("no end of {slot}"))
+    }
+
+    fn wait_for(&self, slot: u64, patience: Duration) -> Option<AckOutcome> {
+        let deadline = Instant::now() + patience;
         let mut ended = self.ended.lock();
-        loop {
-            if let Some(outcome) = ended.get(&slot) {
-                return *outcome;
+        while !ended.contains_key(&slot) {
+            if self.changed.wait_until(&mut ended, deadline).timed_out() {
+                return None;
             }
-            assert!(!self.changed.wait_until(&mut ended, deadline).timed_out(), "no end of {slot}");
         }
+        ended.get(&slot).copied()
     }
 }
 
@@ -126,6 +130,10 @@ impl Service {
     }
 
     fn with(io: Arc<dyn Io>, store: Arc<Store>, options: PipelineOptions) -> Self {
+        Self { store: Arc::clone(&store), ..Self::over(io, store, options) }
+    }
+
+    fn over(io: Arc<dyn Io>, stored: Arc<dyn StoredKeys>, options: PipelineOptions) -> Self {
         let dir = PathBuf::from("/data");
         io.create_dir_all(&dir).unwrap();
         let registry = Arc::new(Registry::new(RegistryLimits::default()));
@@ -134,7 +142,7 @@ impl Service {
             io,
             dir,
             clock: clock.clone(),
-            stored: Arc::clone(&store) as _,
+            stored,
             floor: 0,
             registry: Arc::clone(&registry),
         };
@@ -145,7 +153,7 @@ impl Service {
             keeper: Some(keeper),
             opened: (replayed, distrusts),
             registry,
-            store,
+            store: Arc::default(),
             outcomes: Arc::default(),
             clock,
             next_slot: 0.into(),

@@ -47,22 +47,24 @@ impl Registry {
         let reader = reader.has_headers(false).flexible(true).trim(csv::Trim::All);
         let mut seen = hashbrown::HashSet::new();
         for (index, record) in reader.from_reader(text).into_records().enumerate() {
-            let taken = record.map_err(|e| (e.position().map(csv::Position::line), e.to_string()));
-            let taken = taken.and_then(|record| {
-                let line = record.position().map(csv::Position::line);
+            let at = match &record {
+                Ok(record) => record.position().cloned(),
+                Err(error) => error.position().cloned(),
+            };
+            let taken = record.map_err(|e| e.to_string()).and_then(|record| {
                 if index == 0 {
-                    return header(&record).map_err(|why| (line, why));
+                    return header(&record);
                 }
-                let (station, region, site) = site(&record).map_err(|why| (line, why))?;
+                let (station, region, site) = site(&record)?;
                 if !seen.insert(station.clone()) {
-                    return Err((line, format!("station {station} has a line already")));
+                    return Err(format!("station {station} has a line already"));
                 }
                 self.register(station, region, site);
                 loaded.stations += 1;
                 Ok(())
             });
-            if let Err((line, why)) = taken {
-                loaded.bad.push(BadLine { line: line.unwrap_or(index as u64 + 1), why });
+            if let Err(why) = taken {
+                loaded.bad.push(BadLine { line: at.map_or(0, |at| line(text, &at)), why });
                 if index == 0 {
                     // Whatever follows is not what we take it for.
                     break;
@@ -79,6 +81,14 @@ impl Registry {
         known.region = region;
         known.site = Some(site);
     }
+}
+
+/// The line a record stands on; its position may lie before empty lines.
+fn line(text: &[u8], at: &csv::Position) -> u64 {
+    let from = usize::try_from(at.byte()).unwrap_or(usize::MAX);
+    let rest = text.get(from..).unwrap_or_default();
+    let empty = rest.iter().take_while(|b| matches!(b, b'\n' | b'\r'));
+    at.line() + empty.filter(|b| **b == b'\n').count() as u64
 }
 
 fn header(record: &csv::StringRecord) -> Result<(), String> {

@@ -40,6 +40,7 @@ use crate::http::view::View;
 use crate::io::Io;
 use crate::lock::DataLock;
 use crate::pipeline;
+use crate::readiness::{Component, Condition};
 use crate::sink::{dead_letter, embedded, influx};
 
 mod open;
@@ -140,6 +141,9 @@ impl Service {
         let opened = tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io));
         let opened = opened.await.map_err(|_| StartError::Interrupted)??;
         let view = Arc::clone(&opened.view);
+        for (part, listener) in [(Component::Broker, &mqtt), (Component::Http, &http)] {
+            warn_if_open(part, listener, &view);
+        }
         let parts = Parts::start(opened, &config, mqtt, http, metrics);
         Ok(Self { view, parts, deadline: config.shutdown_deadline, lock })
     }
@@ -160,6 +164,19 @@ impl Service {
         let stopped = stop::stop(&view, parts, deadline, failed).await;
         drop(lock);
         stopped
+    }
+}
+
+/// Says loudly, and for as long as it is so, that a listener takes in everybody.
+fn warn_if_open(part: Component, listener: &TcpListener, view: &ServiceView) {
+    if let Ok(address) = listener.local_addr()
+        && !address.ip().is_loopback()
+    {
+        let what = format!(
+            "{address} can be reached from other machines without credentials or TLS, as \
+             allow_insecure has it"
+        );
+        view.health.set(part, Some(Condition::amber(what)));
     }
 }
 

@@ -164,7 +164,7 @@ impl Batches {
             }
         }
         self.bytes += station.bytes();
-        if self.bytes > self.limit {
+        while self.bytes > self.limit && self.stations.len() > 1 {
             self.forget();
         }
     }
@@ -201,5 +201,91 @@ impl Batches {
         self.stations.iter().flat_map(|(name, station)| {
             station.sessions.iter().map(move |s| (name, s.stream, s.session, s.seen.iter()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn id(station: &str, session: u32, seq: u64) -> BatchId {
+        let station = StationId::new(station).unwrap();
+        BatchId { station, stream: Stream::Batches, session, seq }
+    }
+
+    fn seen(seq: u64, digest: u128, lsn: u64) -> Seen {
+        let answer = Answer { readings: 1, rejected: 0, reason: None, nothing_accepted: false };
+        Seen { seq, digest, lsn, answer }
+    }
+
+    fn note(batches: &mut Batches, station: &str, session: u32, seq: u64, lsn: u64) {
+        batches.note(&id(station, session, seq), seen(seq, 1, lsn));
+    }
+
+    #[test]
+    fn streams_and_sessions_are_kept_apart_and_another_digest_gives_way() {
+        let mut batches = Batches::new(1 << 20);
+        note(&mut batches, "a", 1, 0, 1);
+        note(&mut batches, "a", 2, 0, 2);
+        assert_eq!(batches.find(&id("a", 1, 0)).unwrap().lsn, 1);
+        assert_eq!(batches.find(&id("a", 2, 0)).unwrap().lsn, 2);
+        assert_eq!(batches.find(&id("b", 1, 0)), None);
+        assert_eq!(batches.find(&BatchId { stream: Stream::Status, ..id("a", 1, 0) }), None);
+        batches.note(&id("a", 1, 0), seen(0, 9, 3));
+        assert_eq!(batches.find(&id("a", 1, 0)).unwrap().digest, 9);
+    }
+
+    #[test]
+    fn a_window_keeps_the_greatest_seqs_whatever_their_order() {
+        let mut batches = Batches::new(1 << 20);
+        let window = WINDOW as u64;
+        for seq in (0..window).rev().chain(window..window + 10) {
+            note(&mut batches, "a", 1, seq, seq + 1);
+        }
+        note(&mut batches, "a", 1, 3, 999);
+        for seq in 0..10 {
+            assert_eq!(batches.find(&id("a", 1, seq)), None, "{seq}");
+        }
+        for seq in 10..window + 10 {
+            assert_eq!(batches.find(&id("a", 1, seq)).unwrap().lsn, seq + 1);
+        }
+    }
+
+    #[test]
+    fn the_session_that_began_first_is_forgotten_first() {
+        let mut batches = Batches::new(1 << 20);
+        for session in 1..=4 {
+            note(&mut batches, "a", session, 0, u64::from(session));
+        }
+        assert_eq!(batches.find(&id("a", 1, 0)), None);
+        for session in 2..=4 {
+            assert!(batches.find(&id("a", session, 0)).is_some(), "{session}");
+        }
+    }
+
+    #[test]
+    fn over_the_bound_the_stations_silent_longest_are_forgotten() {
+        let mut batches = Batches::new(64 << 10);
+        for n in 0..200 {
+            note(&mut batches, &format!("s{n}"), 1, 0, n + 1);
+            note(&mut batches, "busy", 1, n, n + 1);
+            assert!(batches.bytes() <= 64 << 10);
+        }
+        assert_eq!(batches.find(&id("s0", 1, 0)), None);
+        assert!(batches.find(&id("s199", 1, 0)).is_some());
+        assert!(batches.find(&id("busy", 1, 199)).is_some());
+    }
+
+    #[test]
+    fn a_failed_sync_takes_out_what_came_above() {
+        let mut batches = Batches::new(1 << 20);
+        for seq in 0..4 {
+            note(&mut batches, "a", 1, seq, seq + 1);
+        }
+        batches.roll_back(2);
+        assert!(batches.find(&id("a", 1, 1)).is_some());
+        assert_eq!(batches.find(&id("a", 1, 2)), None);
     }
 }

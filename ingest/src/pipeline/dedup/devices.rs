@@ -78,7 +78,7 @@ struct Undo<P> {
 }
 
 /// All devices. `P` is what the normalizer remembers of a device.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Devices<P> {
     index: HashMap<u64, u32>,
     slots: Vec<Option<Device<P>>>,
@@ -102,6 +102,23 @@ fn bucket(id: u64) -> usize {
 
 fn weight<P>(device: &Device<P>) -> usize {
     size_of::<Option<Device<P>>>() + OVERHEAD_BYTES + device.entries.capacity() * size_of::<Entry>()
+}
+
+impl<P: Clone> Clone for Devices<P> {
+    fn clone(&self) -> Self {
+        let slots = self.slots.clone();
+        Self {
+            // A cloned vector has another capacity than its original, and that is what counts.
+            bytes: slots.iter().flatten().map(weight).sum(),
+            slots,
+            index: self.index.clone(),
+            free: self.free.clone(),
+            buckets: self.buckets.clone(),
+            undo: self.undo.clone(),
+            questions: self.questions.clone(),
+            ..*self
+        }
+    }
 }
 
 impl<P> Devices<P> {

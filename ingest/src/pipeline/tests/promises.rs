@@ -176,3 +176,88 @@ async fn a_full_disk_hands_publishes_back_and_sheds_qos_0_until_there_is_room() 
     assert_eq!(service.outcomes.wait(seq), good());
     service.stop().await;
 }
+
+#[test]
+fn under_interval_an_acknowledgement_leaves_once_appended() {
+    let io = HeldIo::new(&SimIo::new());
+    let mut options = options();
+    options.log.sync = crate::wal::SyncPolicy::Interval(Duration::from_millis(1));
+    let service = Service::with(Arc::new(io.clone()), Arc::default(), options);
+    io.hold();
+    let batch = batch_of(0, vec![water(1, 0, 5)]);
+    let slot = service.publish(&uplink(&batch, "t"), &batch.encode_to_vec());
+    assert_eq!(service.outcomes.of(slot), Some(good()));
+    assert_eq!(service.pipeline.log().durable(), Lsn::ZERO);
+    io.release();
+}
+
+/// A store that cannot tell.
+#[derive(Default)]
+struct Broken(std::sync::atomic::AtomicU64);
+
+impl StoredKeys for Broken {
+    fn contains(&self, _: &ReadingKey) -> io::Result<bool> {
+        Err(io::Error::other("the file is damaged"))
+    }
+
+    fn cursor(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn if_the_store_cannot_tell_the_publish_is_not_acknowledged() {
+    let store = Arc::new(Broken::default());
+    let service = Service::over(Arc::new(SimIo::new()), Arc::clone(&store) as _, options());
+    for seq in 0..70 {
+        assert_eq!(service.batch(&batch_of(u64::from(seq), vec![water(1, seq, 5)])), good());
+    }
+    store.0.store(70, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(service.batch(&batch_of(70, vec![water(1, 70, 5)])), good());
+    let old = batch_of(71, vec![water(1, 0, 5), water(1, 71, 5)]);
+    assert_eq!(service.batch(&old), AckOutcome::Failed);
+    assert_eq!(service.batch(&batch_of(72, vec![water(1, 71, 5)])), good());
+    let figures = service.pipeline.figures();
+    assert_eq!((figures.accepted, figures.shed, figures.residue()), (72, 2, 0));
+}
+
+#[test]
+fn status_of_two_stations_with_the_same_counter_and_time_are_two_readings() {
+    let service = Service::start(&SimIo::new());
+    let status = |session| {
+        let time_ms = u64::try_from(NOW_MS).unwrap();
+        pb::StationStatus { session, time_ms, schema_major: 1, ..Default::default() }
+    };
+    for (station, session) in [("bs1", 1), ("bs2", 1), ("bs1", 2), ("bs1", 1)] {
+        let topic = format!("nb1/zunyi/{station}/u/s");
+        let slot = service.publish(&topic, &status(session).encode_to_vec());
+        assert_eq!(service.outcomes.wait(slot), good());
+    }
+    let figures = service.pipeline.figures();
+    assert_eq!((figures.accepted, figures.duplicate), (3, 1));
+}
+
+#[test]
+fn the_metrics_say_what_the_books_say() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    ::metrics::with_local_recorder(&recorder, || {
+        let service = Service::start(&SimIo::new());
+        let bad = pb::Reading { imei: 43, ..water(1, 9, 5) };
+        service.batch(&batch_of(0, vec![water(1, 0, 5), water(1, 0, 5), bad]));
+        service.pipeline.record_metrics();
+    });
+    let mut seen = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let labels: Vec<_> = key.key().labels().map(|l| l.value().to_owned()).collect();
+        seen.insert(format!("{} {}", key.key().name(), labels.join(",")), format!("{value:?}"));
+    }
+    let is = |name: &str, value: &str| assert_eq!(seen.get(name).unwrap(), value, "{name}");
+    is("loushan_readings_received_total ", "Counter(3)");
+    is("loushan_readings_accepted_total ", "Counter(1)");
+    is("loushan_readings_duplicate_total ", "Counter(1)");
+    is("loushan_readings_rejected_total bad_imei", "Counter(1)");
+    is("loushan_readings_shed_total ", "Counter(0)");
+    is("loushan_readings_undecided ", "Gauge(0.0)");
+    is("loushan_conservation_residue_readings ", "Gauge(0.0)");
+}

@@ -96,6 +96,18 @@ fn over_the_bound_devices_are_forgotten_and_then_the_store_is_asked_for_them() {
     assert_eq!(devices.look(&key(5000, 6)).1, Known::New);
 }
 
+#[test]
+fn a_clone_knows_its_own_weight() {
+    let mut devices = Devices::new(1, NOTHING);
+    for n in 0..5 {
+        enter(&mut devices, &key(1, n), 0, 1);
+    }
+    let mut clone = devices.clone();
+    clone.stored(1);
+    clone.make_room();
+    assert_eq!((clone.bytes(), clone.full()), (0, false));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// A batch of (device, measured), appended or refused.
