@@ -55,7 +55,7 @@ impl Machine {
         let stopping = stop.clone();
         runtime.spawn(async move {
             let stopped = service.run(stopping).await;
-            drop(sender.send(stopped.is_clean()));
+            let _nobody_asks = sender.send(stopped.is_clean());
         });
         let runtime = Some(runtime);
         Self { runtime, stop, mqtt: addresses.0, http: addresses.1, ended }
