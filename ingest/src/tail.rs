@@ -206,7 +206,7 @@ impl LogSource {
         let read = tokio::task::spawn_blocking(move || {
             read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
         });
-        let read = read.await.map_err(|e| e.to_string()).flatten();
+        let read = read.await.unwrap_or_else(|panicked| Err(panicked.to_string()));
         let ((frames, up_to), reader) = read.map_err(|why| FeedError { after, why })?;
         self.reader = Some(reader);
         Ok(Fed::Frames { frames, up_to: up_to.max(after) })

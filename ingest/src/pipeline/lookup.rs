@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::core::{Core, Hindrance};
+use super::core::{Core, Hindrance, Untaken};
 use super::counts::Taken;
 use super::decide::Answers;
 use super::dedup::ReadingKey;
@@ -93,7 +93,8 @@ impl Lookup {
         self.queue.lock().jobs.len()
     }
 
-    fn closed(&self) -> bool {
+    /// Whether no more jobs are taken.
+    pub(crate) fn closed(&self) -> bool {
         self.queue.lock().closed
     }
 
@@ -135,7 +136,8 @@ impl Lookup {
                 true => core.attempt(log, publish, &answers, |_| taken.take()),
                 false => Ok(()),
             };
-            let Err((again, hindrance)) = attempt else { break };
+            let Err(untaken) = attempt else { break };
+            let Untaken { publish: again, hindrance } = *untaken;
             publish = again;
             match hindrance {
                 // More was let go meanwhile. The first question, if there is one, still holds.
