@@ -19,78 +19,16 @@ use parking_lot::Mutex;
 
 use super::{Io, IoFile};
 
+mod fault;
+#[cfg(test)]
+mod tests;
+
+pub use fault::{Failure, Fault, Op, PowerLoss};
+
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
-
-/// What survives a loss of power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PowerLoss {
-    /// Only what was synced.
-    ForgetAll,
-    /// Also a random part of what was not: writes whole, torn between sectors or not at all; lengths
-    /// and names in any combination.
-    RandomPart,
-}
-
-/// The calls that can be made to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
-    /// [`Io::create_new`].
-    Create,
-    /// [`IoFile::read_at`].
-    Read,
-    /// [`IoFile::write_at`].
-    Write,
-    /// [`IoFile::sync_data`].
-    Sync,
-    /// [`Io::sync_dir`].
-    SyncDir,
-    /// [`Io::rename`].
-    Rename,
-    /// [`Io::remove_file`].
-    Remove,
-    /// [`IoFile::allocate`].
-    Allocate,
-}
-
-/// How a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// With this error number, and without effect.
-    Errno(i32),
-    /// A write takes at most this many bytes.
-    Short(usize),
-    /// A sync fails and its pages are marked clean, as Linux does: the program still reads what it
-    /// wrote, later syncs succeed, and the disk never gets it.
-    SyncLosesPages,
-    /// A sync fails after all the data reached the disk.
-    SyncKeepsPages,
-}
-
-/// A planned failure.
-#[derive(Debug, Clone)]
-pub struct Fault {
-    /// Of which calls.
-    pub op: Op,
-    /// Only of files whose path contains this; empty for all.
-    pub path: String,
-    /// So many calls succeed before.
-    pub after: u64,
-    /// So many calls fail.
-    pub times: u64,
-    /// How.
-    pub failure: Failure,
-}
-
-impl Fault {
-    /// The next call of this kind, on any file.
-    #[must_use]
-    pub fn next(op: Op, failure: Failure) -> Self {
-        Self { op, path: String::new(), after: 0, times: 1, failure }
-    }
-}
 
 /// One boot of a file system in memory. Clones share it.
 #[derive(Debug, Clone)]
@@ -547,97 +485,5 @@ impl IoFile for SimFile {
     fn allocate(&self, len: u64) -> io::Result<()> {
         self.enter(Some(Op::Allocate))?;
         self.grow_or_shrink(len, true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::io::{read_all, write_all_at};
-
-    fn folder() -> (SimIo, PathBuf) {
-        let io = SimIo::new();
-        let dir = PathBuf::from("/data");
-        io.create_dir_all(&dir).unwrap();
-        (io, dir)
-    }
-
-    #[test]
-    fn what_was_synced_survives_and_what_was_not_is_forgotten() {
-        let (io, dir) = folder();
-        let path = dir.join("a");
-        let file = io.create_new(&path).unwrap();
-        write_all_at(&*file, b"kept", 0).unwrap();
-        file.sync_data().unwrap();
-        io.sync_dir(&dir).unwrap();
-        write_all_at(&*file, b"lost", 4).unwrap();
-        assert_eq!(read_all(&io, &path).unwrap(), b"keptlost");
-        let after = io.power_loss(1, PowerLoss::ForgetAll);
-        assert_eq!(read_all(&after, &path).unwrap(), b"kept");
-        assert!(file.write_at(b"x", 0).is_err(), "a handle of the old boot is dead");
-        assert!(io.open(&path).is_err(), "the old boot is dead");
-    }
-
-    #[test]
-    fn a_name_that_was_not_synced_is_forgotten_and_a_killed_process_keeps_all() {
-        let (io, dir) = folder();
-        let file = io.create_new(&dir.join("a")).unwrap();
-        write_all_at(&*file, b"x", 0).unwrap();
-        file.sync_data().unwrap();
-        let io = io.kill();
-        assert_eq!(read_all(&io, &dir.join("a")).unwrap(), b"x");
-        let io = io.power_loss(1, PowerLoss::ForgetAll);
-        assert_eq!(io.list(&dir).unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_sync_that_marks_pages_clean_lies_when_it_is_tried_again() {
-        let (io, dir) = folder();
-        let path = dir.join("a");
-        let file = io.create_new(&path).unwrap();
-        file.allocate(8).unwrap();
-        file.sync_data().unwrap();
-        io.sync_dir(&dir).unwrap();
-        write_all_at(&*file, b"x", 0).unwrap();
-        io.inject(Fault::next(Op::Sync, Failure::SyncLosesPages));
-        assert!(file.sync_data().is_err());
-        assert!(file.sync_data().is_ok());
-        assert_eq!(read_all(&io, &path).unwrap()[0], b'x');
-        let io = io.power_loss(1, PowerLoss::ForgetAll);
-        assert_eq!(read_all(&io, &path).unwrap(), [0; 8]);
-    }
-
-    #[test]
-    fn a_random_part_survives_by_sectors() {
-        let mut kinds = BTreeSet::new();
-        for seed in 0..64 {
-            let (io, dir) = folder();
-            let path = dir.join("a");
-            let file = io.create_new(&path).unwrap();
-            file.allocate(2048).unwrap();
-            file.sync_data().unwrap();
-            io.sync_dir(&dir).unwrap();
-            write_all_at(&*file, &[1; 2048], 0).unwrap();
-            let io = io.power_loss(seed, PowerLoss::RandomPart);
-            let bytes = read_all(&io, &path).unwrap();
-            assert!(bytes.chunks(SECTOR).all(|s| s.iter().all(|b| *b == s[0])));
-            kinds.insert(bytes.chunks(SECTOR).map(|s| s[0]).collect::<Vec<_>>());
-        }
-        assert!(kinds.len() > 8, "all, nothing, and torn ones: {}", kinds.len());
-    }
-
-    #[test]
-    fn a_full_disk_says_so_and_deleting_makes_room() {
-        let (io, dir) = folder();
-        io.set_capacity(Some(1000));
-        let file = io.create_new(&dir.join("a")).unwrap();
-        file.allocate(900).unwrap();
-        assert_eq!(io.free_bytes(&dir).unwrap(), 100);
-        let error = file.allocate(1001).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        io.remove_file(&dir.join("a")).unwrap();
-        assert_eq!(io.free_bytes(&dir).unwrap(), 1000);
     }
 }

@@ -12,10 +12,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::codec::{self, FRAME_HEADER, Key, SegmentHeader};
-use super::recovery::{self, OpenError, Recovery};
+use super::recovery::{self, Recovery};
 use super::segment::{self, Segment};
 use super::writer::Writer;
-use super::{AppendError, CloseError, DeleteError, LogEvents, LogId, LogOptions, Lsn, Reader};
+use super::{
+    AppendError, CloseError, DeleteError, LogEvents, LogId, LogOptions, Lsn, OpenError, Reader,
+};
 use crate::io::Io;
 
 /// Frames on their way to the disk, laid out as in a segment. The headers are blank until the log
@@ -387,6 +389,11 @@ fn check(options: &LogOptions) -> Result<(), OpenError> {
     if frame > segment {
         return Err(OpenError::Options(
             "max_frame_bytes does not fit segment_bytes: raise the latter",
+        ));
+    }
+    if options.floor_check.is_zero() || options.retry_pause.is_zero() {
+        return Err(OpenError::Options(
+            "floor_check and retry_pause of zero would spin: raise them",
         ));
     }
     if frame > options.buffer_bytes as u64 {

@@ -84,7 +84,11 @@
 //!
 //! A segment both of whose headers are bad is read by its frames, which carry its id. If it has none
 //! either, it is renamed to `….wal.corrupt` and as many lsns as it could have held are skipped. If no
-//! segment has a readable header the log is refused: the key to its frames is gone.
+//! segment has a readable header the log is refused: the key to its frames is gone. A file that
+//! cannot be read at all is no corruption but an error, and the log is not opened.
+//!
+//! Reading is streaming, in chunks of a mebibyte and at most one frame more. Segments in which no
+//! frame is valid are deleted once the new one is made.
 //!
 //! # What is never done
 //!
@@ -92,16 +96,18 @@
 //! * Syncing again what failed to sync.
 //! * Handing out a frame that is not durable, or one that is void.
 //! * Giving out an lsn twice, or one at or below a sink's cursor.
-//! * Deleting anything but whole segments that the caller names by lsn, and unfinished ones.
+//! * Deleting anything but whole segments: those below the lsn the caller names, and at start those
+//!   that are unfinished or without a valid frame.
 //! * Skipping a missing frame without counting it.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
+mod aside;
 mod codec;
+mod error;
 mod log;
 mod reader;
 mod recovery;
@@ -112,9 +118,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use error::{AppendError, CloseError, DeleteError, OpenError};
 pub use log::{Log, LogStats};
 pub use reader::{Frame, ReadError, Reader};
-pub use recovery::{OpenError, Recovery};
+pub use recovery::Recovery;
 
 /// A frame's place in the log: log sequence number. The first is 1; 0 stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -232,48 +239,4 @@ pub trait LogEvents: Send + Sync + 'static {
     fn failed(&self, above: Lsn, up_to: Lsn, error: &io::Error);
     /// An append was refused, and one may now succeed.
     fn writable(&self);
-}
-
-/// Why an append was refused; the body was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// Try again after [`LogEvents::writable`].
-    #[error("the log's append buffer is full")]
-    Full,
-    /// Try again after [`LogEvents::writable`].
-    #[error("the disk has less free space than the log's floor")]
-    DiskFull,
-    /// The last write or sync failed. Try again after [`LogEvents::writable`].
-    #[error("the log is recovering from a failed write")]
-    Failed,
-    /// Never try again.
-    #[error("a frame of {len} bytes is larger than the log's limit of {max}")]
-    TooLarge {
-        /// Of the body, in bytes.
-        len: usize,
-        /// The greatest allowed.
-        max: u32,
-    },
-    /// Never try again.
-    #[error("the log is closed")]
-    Closed,
-}
-
-/// What could not be written before the log was closed.
-#[derive(Debug, thiserror::Error)]
-#[error("the log was closed with frames above lsn {durable} void")]
-pub struct CloseError {
-    /// The last durable lsn.
-    pub durable: Lsn,
-}
-
-/// Why no segments were deleted, or not all that could have been.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot delete the log segment {}", path.display())]
-pub struct DeleteError {
-    /// Of the segment.
-    pub path: PathBuf,
-    /// What the file system said.
-    #[source]
-    pub source: io::Error,
 }

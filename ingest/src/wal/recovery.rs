@@ -13,12 +13,10 @@ use super::codec::{
 };
 use super::scan::{Item, Scanner};
 use super::segment::{self, Segment};
-use super::{LogId, Lsn};
-use crate::io::{Io, IoFile, read_exact_at, write_all_at};
+use super::{LogId, Lsn, OpenError, aside};
+use crate::io::{Io, read_exact_at, write_all_at};
 
-/// Where corrupt bytes are kept, within the log's folder.
-const CORRUPT_DIR: &str = "corrupt";
-/// One write or read while copying.
+/// One write while rewriting.
 const CHUNK: usize = 1 << 20;
 
 /// What was found at start.
@@ -49,61 +47,6 @@ pub struct Recovery {
     pub first: Option<Lsn>,
     /// The last valid frame.
     pub last: Option<Lsn>,
-}
-
-/// Why a log was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The operator mends the disk.
-    #[error("cannot open the log at {}", path.display())]
-    Io {
-        /// Of the folder or file.
-        path: PathBuf,
-        /// What the file system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The operator runs the right version.
-    #[error(
-        "{} is in log format {version}, and this program reads {}: start the version that wrote it",
-        path.display(), super::codec::VERSION
-    )]
-    Version {
-        /// Of the segment.
-        path: PathBuf,
-        /// Of its format.
-        version: u32,
-    },
-    /// The operator sorts the files.
-    #[error("{} belongs to log {found}, the folder to log {log}: move it away", path.display())]
-    Foreign {
-        /// Of the segment.
-        path: PathBuf,
-        /// Of the other segments.
-        log: LogId,
-        /// Of this one.
-        found: LogId,
-    },
-    /// The operator sorts the files.
-    #[error("{} says that it is segment {id}: give the file its own name", path.display())]
-    Misnamed {
-        /// Of the segment.
-        path: PathBuf,
-        /// In its header.
-        id: u64,
-    },
-    /// The operator restores the folder, or begins a new log.
-    #[error(
-        "no segment in {} has a readable header: restore the folder, or move it away to begin anew",
-        dir.display()
-    )]
-    Unreadable {
-        /// The log's folder.
-        dir: PathBuf,
-    },
-    /// The operator mends the configuration.
-    #[error("log options: {0}")]
-    Options(&'static str),
 }
 
 pub(super) struct Recovered {
@@ -348,7 +291,8 @@ impl Recoverer<'_> {
                 seen = proven_here;
             }
             torn_end = behind;
-            if !bad.is_empty() || header.lsn != seen.next() || !last {
+            let apart = unproven.as_ref().is_some_and(|unproven| unproven.to != offset);
+            if !bad.is_empty() || header.lsn != seen.next() || apart || !last {
                 cut.get_or_insert(bad.first().map_or(offset, |(from, _)| *from));
             }
             if cut.is_some() {
@@ -409,22 +353,8 @@ impl Recoverer<'_> {
     }
 
     fn set_aside(&mut self, path: &Path, id: u64, from: u64, to: u64) -> io::Result<()> {
-        let dir = self.dir.join(CORRUPT_DIR);
-        let aside = dir.join(format!("{id:020}-{from:012}.bin"));
-        if !self.io.exists(&aside)? {
-            self.io.create_dir_all(&dir)?;
-            let unfinished = aside.with_extension("tmp");
-            if self.io.exists(&unfinished)? {
-                self.io.remove_file(&unfinished)?;
-            }
-            let source = self.io.open_read(path)?;
-            let target = self.io.create_new(&unfinished)?;
-            copy(&*source, from, to, &*target)?;
-            target.sync_data()?;
-            self.io.rename(&unfinished, &aside)?;
-            self.io.sync_dir(&dir)?;
-        }
-        self.report.set_aside.push(aside);
+        let kept = aside::keep(self.io, self.dir, path, id, from, to)?;
+        self.report.set_aside.push(kept);
         Ok(())
     }
 
@@ -476,18 +406,4 @@ impl Recoverer<'_> {
         self.report.rewritten_frames += unproven.frames;
         Ok(())
     }
-}
-
-/// Copies a part of a file to the start of another.
-fn copy(source: &dyn IoFile, from: u64, to: u64, target: &dyn IoFile) -> io::Result<()> {
-    let mut at = from;
-    let mut chunk = vec![0; CHUNK];
-    while at < to {
-        let want = usize::try_from(to.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK);
-        let Some(part) = chunk.get_mut(..want) else { break };
-        read_exact_at(source, part, at)?;
-        write_all_at(target, part, at.saturating_sub(from))?;
-        at = at.saturating_add(want as u64);
-    }
-    Ok(())
 }
