@@ -9,7 +9,7 @@ use loushan_schemas::reject::RejectReason;
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// The window a zstd frame may ask for, as a power of two: 8 MiB, which RFC 8878 (section 3.1.1.1.2)
-/// wants every decoder to support. Without it a frame of a few bytes could ask for 128 MiB.
+/// recommends that decoders support. Without it a frame of a few bytes could ask for 128 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// What a compressed payload holds; `None` when it is not compressed. What comes out is never

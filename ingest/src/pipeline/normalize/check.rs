@@ -14,8 +14,8 @@ const DAY_BURNER_W: f64 = 5.0;
 const LAMP_DRAWS_W: f64 = 1.0;
 /// Power factor of a lit lamp; of a dark one it means nothing.
 const LIT_POWER_FACTOR: f64 = 0.3;
-/// Dust in a smoke chamber, in percent of what GB 20517's drift compensation can take, above which
-/// the detector's figures say more about the dust than about the air.
+/// Dust in a smoke chamber above which its figures say more about the dust than about the air. The
+/// devices' scale ends at 100, where compensation does; a fifth of it is left to send somebody.
 const CONTAMINATED_PCT: f64 = 80.0;
 
 /// Judgement as it forms: the worst quality and the first reason for it.
