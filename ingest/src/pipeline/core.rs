@@ -50,7 +50,7 @@ pub(crate) enum Hindrance {
     Closed,
 }
 
-/// What a busy pipeline waits for; a metric label.
+/// What a busy pipeline waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     LogFull,

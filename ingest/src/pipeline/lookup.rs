@@ -77,8 +77,17 @@ impl Lookup {
         Some(Room(bytes))
     }
 
+    /// Takes a job. If it comes as the queue is closed, its publish fails.
     pub(crate) fn push(&self, room: Room, job: Job) {
-        self.queue.lock().jobs.push_back((room.0, job));
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            // The thread may be gone already.
+            drop(queue);
+            drop(job);
+            return;
+        }
+        queue.jobs.push_back((room.0, job));
+        drop(queue);
         self.wake.notify_one();
     }
 
@@ -133,7 +142,9 @@ impl Lookup {
         loop {
             let generation = core.gate.generation();
             let attempt = match ask(core, keys.drain(..), &mut answers) {
-                true => core.attempt(log, publish, &answers, |_| taken.take()),
+                true => core.attempt(log, publish, &answers, |readings| {
+                    taken.take().map(|taken| taken.recounted(readings))
+                }),
                 false => Ok(()),
             };
             let Err(untaken) = attempt else { break };
