@@ -206,7 +206,7 @@ impl LogSource {
         let read = tokio::task::spawn_blocking(move || {
             read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
         });
-        let read = read.await.map_err(|e| e.to_string()).flatten();
+        let read = read.await.unwrap_or_else(|panicked| Err(panicked.to_string()));
         let ((frames, up_to), reader) = read.map_err(|why| FeedError { after, why })?;
         self.reader = Some(reader);
         Ok(Fed::Frames { frames, up_to: up_to.max(after) })
@@ -252,5 +252,73 @@ impl FrameSource for LogSource {
         wait: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<Fed, FeedError>> + Send + '_>> {
         Box::pin(self.read(after, max_bytes, wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use loushan_schemas::time::ReceiveTime;
+
+    use super::*;
+
+    fn frame(lsn: u64) -> Arc<DurableFrame> {
+        Arc::new(DurableFrame {
+            lsn,
+            received: ReceiveTime::from_ns(0),
+            topic: Arc::from("t"),
+            payload: Bytes::from_static(b"payload"),
+            rows: Vec::new(),
+            rejects: Vec::new(),
+            duplicates: 0,
+        })
+    }
+
+    fn visible(tail: &Tail) -> u64 {
+        tail.progress.borrow().visible
+    }
+
+    fn lsns(taken: Option<Taken>) -> Option<(Vec<u64>, u64)> {
+        taken.map(|(frames, up_to)| (frames.iter().map(|f| f.lsn).collect(), up_to))
+    }
+
+    #[test]
+    fn a_frame_that_was_durable_before_it_entered_is_not_passed_over() {
+        let tail = Tail::new(0, 1 << 20);
+        tail.push(frame(1));
+        tail.durable(2);
+        assert_eq!(visible(&tail), 1);
+        assert_eq!(lsns(tail.take(0, visible(&tail), 1 << 20)), Some((vec![1], 1)));
+        tail.push(frame(2));
+        assert_eq!(visible(&tail), 2);
+        assert_eq!(lsns(tail.take(1, visible(&tail), 1 << 20)), Some((vec![2], 2)));
+    }
+
+    #[test]
+    fn frames_are_not_seen_before_they_are_durable_and_leave_unseen_if_they_fail() {
+        let tail = Tail::new(0, 1 << 20);
+        for lsn in 1..=4 {
+            tail.push(frame(lsn));
+        }
+        assert_eq!(visible(&tail), 0);
+        tail.durable(2);
+        assert_eq!(lsns(tail.take(0, visible(&tail), 1 << 20)), Some((vec![1, 2], 2)));
+        tail.roll_back(2);
+        assert_eq!(tail.bytes(), 2 * frame(1).memory_bytes());
+        tail.push(frame(7));
+        tail.durable(7);
+        assert_eq!(lsns(tail.take(2, visible(&tail), 1 << 20)), Some((vec![7], 7)));
+    }
+
+    #[test]
+    fn over_its_bound_the_oldest_leave_and_whoever_needs_them_is_sent_to_the_log() {
+        let tail = Tail::new(0, 3 * frame(1).memory_bytes());
+        for lsn in 1..=5 {
+            tail.push(frame(lsn));
+        }
+        tail.durable(5);
+        assert_eq!(lsns(tail.take(1, 5, 1 << 20)), None);
+        assert_eq!(lsns(tail.take(2, 5, 1 << 20)), Some((vec![3, 4, 5], 5)));
+        assert_eq!(lsns(tail.take(2, 5, 1)), Some((vec![3], 3)), "one at a time if need be");
     }
 }

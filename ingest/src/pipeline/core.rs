@@ -31,7 +31,15 @@ pub(crate) struct Core {
     pub(crate) durable: AtomicU64,
 }
 
-/// Why a publish was not taken. It was not touched, but for its readings' quality.
+/// A publish that was not taken. Nothing has happened, but its readings' quality may have been
+/// lowered: to be decided again later it must be prepared anew.
+#[derive(Debug)]
+pub(crate) struct Untaken {
+    pub(crate) publish: Prepared,
+    pub(crate) hindrance: Hindrance,
+}
+
+/// Why a publish was not taken.
 #[derive(Debug)]
 pub(crate) enum Hindrance {
     /// The store must be asked first.
@@ -42,7 +50,7 @@ pub(crate) enum Hindrance {
     Closed,
 }
 
-/// What a busy pipeline waits for; a metric label.
+/// What a busy pipeline waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     LogFull,
@@ -60,7 +68,8 @@ impl Core {
         mut publish: Prepared,
         answers: &Answers,
         take: impl FnOnce(u32) -> Option<Taken>,
-    ) -> Result<(), (Prepared, Hindrance)> {
+    ) -> Result<(), Box<Untaken>> {
+        let untaken = |publish, hindrance| Err(Box::new(Untaken { publish, hindrance }));
         let mut decider = self.decider.lock();
         decider.state.devices.settle(self.durable.load(Ordering::Acquire));
         decider.state.devices.stored(self.stored.cursor());
@@ -89,9 +98,9 @@ impl Core {
                 (lsn, answer, tally)
             }
             Decision::Ask(question, keys) => {
-                return Err((publish, Hindrance::Ask(question, keys)));
+                return untaken(publish, Hindrance::Ask(question, keys));
             }
-            Decision::Full => return Err((publish, Hindrance::Busy(Why::StoreBehind))),
+            Decision::Full => return untaken(publish, Hindrance::Busy(Why::StoreBehind)),
             Decision::Refused(error) => {
                 let hindrance = match error {
                     AppendError::Full => Hindrance::Busy(Why::LogFull),
@@ -100,7 +109,7 @@ impl Core {
                     // Too large even when cut: the log's limit is below a few hundred bytes.
                     AppendError::TooLarge { .. } | AppendError::Closed => Hindrance::Closed,
                 };
-                return Err((publish, hindrance));
+                return untaken(publish, hindrance);
             }
         };
         let Some(taken) = take(readings) else { return Ok(()) };

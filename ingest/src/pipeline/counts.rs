@@ -97,6 +97,20 @@ impl Taken {
         Self { counts: Arc::clone(counts), ticket: Some(ticket), readings }
     }
 
+    /// The same, if it turned out to have another number of readings: what does not fit a frame is
+    /// one undecodable thing.
+    pub(crate) fn recounted(mut self, readings: u32) -> Self {
+        let (old, new) = (self.readings, u64::from(readings));
+        if old != new {
+            self.readings = new;
+            self.counts.note(|figures| {
+                figures.received = figures.received - old + new;
+                figures.undecided = figures.undecided - old + new;
+            });
+        }
+        self
+    }
+
     /// The promise is kept: counts the verdict and answers.
     pub(crate) fn durable(mut self, acknowledgement: Acknowledgement, tally: &Tally) {
         let Some(ticket) = self.ticket.take() else { return };

@@ -149,7 +149,7 @@ impl Decider {
         publish: &mut Prepared,
         answers: &Answers,
     ) -> Decision {
-        let digest = publish.digest();
+        let digest = publish.digest;
         let mut reused = false;
         if let Some(id) = publish.id()
             && let Some(seen) = self.state.batches.find(id)

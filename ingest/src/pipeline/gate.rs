@@ -66,3 +66,39 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn is_ready(gate: &Gate) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(gate.ready()).poll(&mut context) == Poll::Ready(())
+    }
+
+    #[test]
+    fn an_opening_between_the_try_and_its_refusal_is_not_missed() {
+        let gate = Gate::new();
+        let generation = gate.generation();
+        gate.open();
+        gate.refused(generation);
+        assert!(!gate.shut());
+        assert!(is_ready(&gate));
+    }
+
+    #[test]
+    fn whoever_was_refused_waits_for_the_next_opening() {
+        let gate = Gate::new();
+        assert!(is_ready(&gate), "nobody was refused");
+        gate.refused(gate.generation());
+        assert!(gate.shut());
+        assert!(!is_ready(&gate));
+        gate.open();
+        assert!(!gate.shut());
+        assert!(is_ready(&gate));
+    }
+}

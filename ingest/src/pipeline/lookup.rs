@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::core::{Core, Hindrance};
+use super::core::{Core, Hindrance, Untaken};
 use super::counts::Taken;
 use super::decide::Answers;
 use super::dedup::ReadingKey;
@@ -77,8 +77,17 @@ impl Lookup {
         Some(Room(bytes))
     }
 
+    /// Takes a job. If it comes as the queue is closed, its publish fails.
     pub(crate) fn push(&self, room: Room, job: Job) {
-        self.queue.lock().jobs.push_back((room.0, job));
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            // The thread may be gone already.
+            drop(queue);
+            drop(job);
+            return;
+        }
+        queue.jobs.push_back((room.0, job));
+        drop(queue);
         self.wake.notify_one();
     }
 
@@ -93,7 +102,8 @@ impl Lookup {
         self.queue.lock().jobs.len()
     }
 
-    fn closed(&self) -> bool {
+    /// Whether no more jobs are taken.
+    pub(crate) fn closed(&self) -> bool {
         self.queue.lock().closed
     }
 
@@ -132,10 +142,13 @@ impl Lookup {
         loop {
             let generation = core.gate.generation();
             let attempt = match ask(core, keys.drain(..), &mut answers) {
-                true => core.attempt(log, publish, &answers, |_| taken.take()),
+                true => core.attempt(log, publish, &answers, |readings| {
+                    taken.take().map(|taken| taken.recounted(readings))
+                }),
                 false => Ok(()),
             };
-            let Err((again, hindrance)) = attempt else { break };
+            let Err(untaken) = attempt else { break };
+            let Untaken { publish: again, hindrance } = *untaken;
             publish = again;
             match hindrance {
                 // More was let go meanwhile. The first question, if there is one, still holds.

@@ -67,7 +67,7 @@ mod tests;
 pub use counts::Figures;
 pub use open::{OpenError, Opened, Parts, PipelineOptions};
 
-use self::core::{Core, Hindrance};
+use self::core::{Core, Hindrance, Untaken};
 pub use crate::ack::Promise;
 use counts::Taken;
 use decide::Answers;
@@ -160,7 +160,8 @@ impl Pipeline {
         let counts = &self.core.counts;
         let mut take = |readings| ticket.take().map(|t| Taken::new(counts, t, readings));
         let attempt = self.core.attempt(&self.log, prepared, &Answers::new(), &mut take);
-        let Err((prepared, hindrance)) = attempt else { return Ok(()) };
+        let Err(untaken) = attempt else { return Ok(()) };
+        let Untaken { publish: prepared, hindrance } = *untaken;
         let readings = prepared.readings();
         match hindrance {
             Hindrance::Ask(question, keys) => {
@@ -174,6 +175,10 @@ impl Pipeline {
                         return Ok(());
                     }
                     None => self.core.answered(&question),
+                }
+                if self.lookup.closed() {
+                    drop(take(readings));
+                    return Ok(());
                 }
             }
             Hindrance::Busy(why) => tracing::debug!(?why, "a publish was handed back"),

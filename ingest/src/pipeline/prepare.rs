@@ -29,6 +29,8 @@ pub(crate) struct Prepared {
     pub(crate) topic: Arc<str>,
     pub(crate) payload: Bytes,
     pub(crate) received: ReceiveTime,
+    /// xxh3-128 of the payload as received.
+    pub(crate) digest: u128,
     /// Length of the whole payload, where `payload` is only its beginning.
     pub(crate) cut_from: Option<u32>,
     pub(crate) content: Content,
@@ -66,7 +68,8 @@ impl Prepared {
             Err(_) => Content::Rejected(RejectReason::MalformedTopic),
             Ok(parsed) => content(&parsed, &payload, received).unwrap_or_else(Content::Rejected),
         };
-        Self { topic, payload, received, cut_from: None, content }
+        let digest = xxh3_128(&payload);
+        Self { topic, payload, received, digest, cut_from: None, content }
     }
 
     /// Readings in it, as the books count them.
@@ -85,10 +88,6 @@ impl Prepared {
             Content::Recorded(id) => id.as_ref(),
             Content::Readings(readings) => Some(&readings.id),
         }
-    }
-
-    pub(crate) fn digest(&self) -> u128 {
-        xxh3_128(&self.payload)
     }
 
     /// The same publish as one that is too large: only its beginning is kept.

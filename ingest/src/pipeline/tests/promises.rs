@@ -261,3 +261,17 @@ fn the_metrics_say_what_the_books_say() {
     is("loushan_readings_undecided ", "Gauge(0.0)");
     is("loushan_conservation_residue_readings ", "Gauge(0.0)");
 }
+
+#[test]
+fn a_batch_that_turns_out_too_large_after_the_store_was_asked_still_adds_up() {
+    let service = Service::over(Arc::new(SimIo::new()), Arc::<Store>::default(), options());
+    service.pipeline.core.decider.lock().state.devices.restore_all_buckets(None);
+    let readings = (0..1000)
+        .map(|n| pb::Reading { boot_epoch: u32::MAX, ..water(n + 1, u32::MAX, 1 << 40) })
+        .collect();
+    let batch = batch_of(0, readings);
+    assert!(batch.encoded_len() > 32 << 10);
+    assert_eq!(service.batch(&batch), durable(1, Some("payload_too_large"), true));
+    let figures = service.pipeline.figures();
+    assert_eq!((figures.received, figures.rejected, figures.residue()), (1, 1, 0));
+}

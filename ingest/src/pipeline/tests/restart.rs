@@ -55,11 +55,6 @@ async fn a_replayed_log_gives_exactly_what_was_handed_out_live() {
     assert_eq!(live.iter().map(|f| f.rows.len()).sum::<usize>(), 5);
     // Another build's clock: nothing is decided anew.
     service.clock.set(i64::MAX / 2);
-    let tail = LogSource::new(
-        &Arc::new(crate::tail::Tail::new(u64::MAX, 0)),
-        service.pipeline.log.clone(),
-    );
-    drop(tail);
     let mut reader = service.pipeline.log().reader(Lsn::ZERO);
     let mut replayed = Vec::new();
     while let Some(frame) = reader.next().unwrap() {
@@ -91,7 +86,7 @@ async fn after_a_power_loss_what_was_acknowledged_is_known_again() {
         let disk = SimIo::new();
         let service = Service::start(&disk);
         publish_all(&service);
-        let (frames, station) = (service.frames(0).await, service.registry.stations());
+        let frames = service.frames(0).await;
         let store = Arc::clone(&service.store);
         if snapshot {
             service.stop().await;
@@ -109,11 +104,6 @@ async fn after_a_power_loss_what_was_acknowledged_is_known_again() {
         assert_eq!((figures.accepted, figures.redelivered_batches), (0, 4), "{snapshot}");
         assert_eq!((figures.received, figures.duplicate, figures.rejected), (10, 9, 1));
         assert_eq!(figures.residue(), 0);
-        if !snapshot {
-            // Replay alone: the registry of a service that never stopped, but for what it was
-            // not told yet.
-            assert!(station.is_empty());
-        }
         assert_eq!(service.registry.counts().devices, 3);
         let found = &service.registry.stations()[0];
         assert_eq!((found.readings, found.rejected, found.online), (5, 4, Some(true)));
@@ -229,4 +219,52 @@ async fn a_reading_older_than_the_ring_is_looked_up_in_the_store() {
     let figures = service.pipeline.figures();
     assert_eq!((figures.accepted, figures.duplicate, figures.residue()), (102, 3, 0));
     service.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_and_cannot_be_read_any_more_stops_the_sink_and_names_the_frame() {
+    use super::super::normalize::Judgement;
+    use super::super::verdict::{Encoder, Outcome};
+    let disk = SimIo::new();
+    let mut options = options();
+    options.tail_bytes = 0;
+    let service = Service::with(Arc::new(disk.clone()), Arc::default(), options);
+    assert_eq!(service.batch(&batch_of(0, vec![water(1, 0, 5)])), good());
+    let row = service.frames(0).await[0].rows[0].clone();
+    let accepted = [Outcome::Accepted(Judgement::of(&row.reading))];
+    let mut encoder = Encoder::default();
+    let body = |topic: &str, payload: &[u8]| {
+        let outcomes = accepted.iter().copied();
+        encoder.readings(topic, payload, row.reading.times.received, outcomes, false).to_vec()
+    };
+    let bodies = [("nb1/zunyi/bs0001/u/t", &b"\xff"[..]), ("nb1/zunyi/bs0001/state", b"")].map({
+        let mut body = body;
+        move |(topic, payload)| body(topic, payload)
+    });
+    for body in &bodies {
+        let error = replay::frame(2, Bytes::copy_from_slice(body)).unwrap_err();
+        assert!(error.to_string().starts_with("frame 2 of the log cannot be replayed"), "{error}");
+    }
+    let lsn = service.pipeline.log().append(&bodies[0]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while service.pipeline.log().durable() < lsn {
+        assert!(Instant::now() < deadline, "never durable");
+        std::thread::yield_now();
+    }
+    let mut feed = service.pipeline.feed(0, SinkStatus::new("test"));
+    let error = feed.next(1 << 20, PATIENCE).await.unwrap_err();
+    assert!(error.to_string().contains("frame 2 of the log"), "{error}");
+    service.pipeline.close().unwrap();
+    drop(service);
+    let registry = Arc::new(Registry::new(RegistryLimits::default()));
+    let parts = Parts {
+        io: Arc::new(disk),
+        dir: PathBuf::from("/data"),
+        clock: Clock::System,
+        stored: Arc::new(Store::default()),
+        floor: 0,
+        registry,
+    };
+    let error = Pipeline::open(parts, super::options()).unwrap_err();
+    assert!(matches!(error, OpenError::Replay(_)), "{error}");
 }
