@@ -18,6 +18,7 @@ mod serve;
 mod signals;
 mod simulate;
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -95,9 +96,15 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// The runtime of the commands that need one.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("loushan").build()
+/// Runs a command that needs a runtime.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("loushan").build()?;
+    let done = runtime.block_on(work);
+    // Whatever had to end was waited for. A thread that hangs in a sync of a dead disk is not, or
+    // it would outlast shutdown.deadline.
+    runtime.shutdown_background();
+    done
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use loushan_ingest::lock::DataLock;
 use loushan_ingest::service::{Outside, Service, Stopped};
 use tokio::net::TcpListener;
 
-use super::{Failure, config, events, runtime, signals};
+use super::{Failure, block_on, config, events, signals};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,7 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = config::load(args.config.as_deref(), Vec::new())?;
     events::start(&config.tracing)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let stop = signals::stop_on_signal()?;
         let running = Place::take(config).await?.start().await?;
         running.announce();

@@ -10,7 +10,7 @@ use loushan_simulator::options::MqttVersion;
 use loushan_simulator::{Fleet, FleetError, FleetOptions, FleetStats};
 
 use super::demo::progress::Progress;
-use super::{Failure, events, runtime, signals};
+use super::{Failure, block_on, events, signals};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         mqtt_version: if args.v5 { MqttVersion::V5 } else { MqttVersion::V311 },
         ..args.fleet.options(&args.target)
     };
-    runtime()?.block_on(async {
+    block_on(async {
         let stop = signals::stop_on_signal()?;
         let stats = Arc::new(FleetStats::default());
         let mut progress = Progress::new();

@@ -55,7 +55,15 @@ async fn ask<T: Send + 'static>(
     question: impl FnOnce(&dyn View) -> Result<T, ViewError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let view = Arc::clone(&app.view);
-    match tokio::task::spawn_blocking(move || question(&*view)).await {
+    // Never closed, so there is always a permit to come.
+    let permit = Arc::clone(&app.questions).acquire_owned().await;
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = question(&*view);
+        // Not before: a client that goes away does not end the question.
+        drop(permit);
+        answer
+    });
+    match asked.await {
         Ok(answer) => answer.map_err(|e| ApiError::internal("the store could not be read", &e)),
         Err(e) => Err(ApiError::internal("the question could not be answered", &e)),
     }

@@ -32,12 +32,17 @@ pub mod view;
 use error::ApiError;
 use view::View;
 
+/// Questions to the store at a time. More would only wait for each other's disk, each with rows in
+/// memory; further ones wait without.
+const QUESTIONS: usize = 16;
+
 /// What every request may use.
 #[derive(Clone)]
 pub(crate) struct App {
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
     exports: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -57,6 +62,7 @@ pub async fn serve(
         view,
         metrics,
         exports: Arc::new(Semaphore::new(max_exports.min(Semaphore::MAX_PERMITS))),
+        questions: Arc::new(Semaphore::new(QUESTIONS)),
         stop: stop.clone(),
     };
     axum::serve(listener, router(app, loopback))

@@ -24,8 +24,8 @@ impl Figures {
         let new = fleet.readings_acked.saturating_sub(self.acknowledged_before);
         self.acknowledged_before = fleet.readings_acked;
         format!(
-            "{}/{} stations  {:.0} readings/s  {} acknowledged  {} stored  {} duplicates  \
-             {} dead letters  ack p50 {} p99 {}",
+            "{}/{} stations · {:.0} readings/s · {} acknowledged · {} stored · {} duplicates · \
+             {} dead letters · ack p50 {} p99 {}",
             fleet.connected,
             fleet.stations,
             per_second(new, elapsed),

@@ -14,7 +14,7 @@ use self::figures::Figures;
 use self::progress::Progress;
 use super::serve::{Place, ended};
 use super::simulate::{FleetArgs, failure};
-use super::{Failure, config, events, runtime, signals};
+use super::{Failure, block_on, config, events, signals};
 
 mod figures;
 pub(super) mod progress;
@@ -61,7 +61,7 @@ impl Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = config::load(None, args.overrides())?;
     events::start(&config.tracing)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let stop = signals::stop_on_signal()?;
         let place = Place::take(config).await?;
         // Before the service starts, which reads it.
