@@ -16,12 +16,13 @@ pub fn imei(n: u64) -> Imei {
     Imei::from_body(86_777_000_000_000 + n)
 }
 
-/// A parking reading of a device, measured two seconds before the batch's base time.
+/// A parking reading of a device, measured about two seconds before the batch's base time: later for a
+/// greater number, so that no two of a device are of one millisecond.
 pub fn parking(device: u64, seq: u32) -> pb::Reading {
     pb::Reading {
         imei: imei(device).get(),
         seq,
-        measured_delta_ms: -2000 - i64::from(seq % 500),
+        measured_delta_ms: -2000 + i64::from(seq % 500),
         heard_delta_ms: -100,
         trigger: pb::Trigger::Event.into(),
         clock: pb::ClockState::Synced.into(),
