@@ -127,6 +127,17 @@ fn readiness_and_metrics_say_what_an_acknowledgement_is_worth() {
 }
 
 #[test]
+fn a_client_that_says_nothing_holds_up_no_stop() {
+    let data = data();
+    let service = Service::start(data.path());
+    let _mqtt = std::net::TcpStream::connect(service.mqtt).unwrap();
+    let _http = std::net::TcpStream::connect(service.http).unwrap();
+    let begun = std::time::Instant::now();
+    assert!(service.terminate().success());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn the_printed_configuration_is_a_good_one() {
     let dir = data();
     let (ok, printed) = run(loushan().arg("print-config"));
