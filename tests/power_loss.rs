@@ -2,7 +2,8 @@
 //! "power loss", forgets everything that was not synced, and in a second run keeps a random part of
 //! it, torn. The fleet is real, over real sockets, and the audit has the last word.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+// What a run did is worth reading, above all when it failed.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The broker as its owner sees it: made, served, stopped in order.
 
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -191,10 +192,9 @@ impl Shared {
     /// would choose.
     pub(crate) fn assign_client_id(&self) -> Arc<str> {
         let number = self.next_client.fetch_add(1, Ordering::Relaxed);
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.subsec_nanos());
-        format!("auto-{number:x}-{nanos:x}").into()
+        // The hasher's keys come from the operating system's random numbers.
+        let random = std::hash::RandomState::new().hash_one(number);
+        format!("auto-{number:x}-{random:016x}").into()
     }
 
     /// A connection got its session.

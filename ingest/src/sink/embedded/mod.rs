@@ -53,7 +53,7 @@ mod write;
 pub use schema::Table;
 pub use sink::{EmbeddedSink, SinkError};
 pub use store::{Store, StoreInfo, StoreStats, TableStats};
-pub use write::WaterInterval;
+pub use write::{WaterInterval, encode_readings};
 
 /// How the store gathers rows into files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,7 +67,10 @@ pub(super) fn intervals_of(row: &Row) -> impl Iterator<Item = WaterInterval> + '
 }
 
 /// The bytes of a file of readings, in the order given.
-pub(super) fn encode_readings(kind: Kind, rows: &[&Row]) -> Result<Vec<u8>, ParquetError> {
+///
+/// # Errors
+/// When a row is not of this kind.
+pub fn encode_readings(kind: Kind, rows: &[&Row]) -> Result<Vec<u8>, ParquetError> {
     encode(Table::Readings(kind), rows, |rows| reading_batch(kind, rows))
 }
 
