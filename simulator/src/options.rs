@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::device::Rhythm;
 use crate::fault::FaultRates;
 use crate::fleet::{DEVICES_PER_STATION, MAX_DEVICES_PER_STATION, MAX_STATIONS, STATIONS};
+use crate::run::FleetError;
 use crate::station::Cut;
 
 /// A rate at which a fleet can be watched: every device of the default fleet speaks every ten seconds.
@@ -96,6 +97,15 @@ impl FleetOptions {
     }
 
     /// Every fault of the options, each naming key, value and remedy.
+    /// Whether a fleet can run with these options; the target is not looked at.
+    ///
+    /// # Errors
+    /// With all that is wrong with them.
+    pub fn check(&self) -> Result<(), FleetError> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(FleetError::Options(faults)) }
+    }
+
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut between = |key: &str, value: u128, low: u128, high: u128| {

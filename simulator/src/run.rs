@@ -64,10 +64,7 @@ impl Fleet {
         stop: CancellationToken,
         stats: Arc<FleetStats>,
     ) -> Result<Summary, FleetError> {
-        let faults = options.faults();
-        if !faults.is_empty() {
-            return Err(FleetError::Options(faults));
-        }
+        options.check()?;
         let target = Target::parse(&options.target)?;
         let records = fleet::stations(options.seed, options.stations)?;
         if let Some(path) = &options.stations_csv {
@@ -127,7 +124,7 @@ impl Fleet {
             tasks.spawn(publisher.run());
         }
         tracing::info!(
-            broker = ?target, stations = options.stations, seed = options.seed,
+            broker = %target, stations = options.stations, seed = options.seed,
             start = start_ms / 1000, "fleet started"
         );
 

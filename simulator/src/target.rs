@@ -20,6 +20,13 @@ impl std::fmt::Debug for Target {
     }
 }
 
+impl std::fmt::Display for Target {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "mqtt://{}:{}", self.host, self.port)
+    }
+}
+
 /// A target that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -70,6 +77,7 @@ mod tests {
         assert_eq!(target.port, 1883);
         assert_eq!(target.credentials, Some(("ops".to_owned(), "secret".to_owned())));
         assert!(!format!("{target:?}").contains("secret"));
+        assert_eq!(target.to_string(), "mqtt://broker.example:1883");
         assert_eq!(Target::parse("mqtt://[::1]:1").unwrap().host, "[::1]");
     }
 

@@ -86,14 +86,30 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(Failure::Usage(error)) => {
-            eprintln!("loushan: {error:#}");
+            eprintln!("loushan: {}", describe(&error));
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            eprintln!("loushan: {error:#}");
+            eprintln!("loushan: {}", describe(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes, each once: some errors of the libraries tell their cause themselves,
+/// as events show no chain.
+fn describe(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 /// Runs a command that needs a runtime.
@@ -109,12 +125,22 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use clap::CommandFactory as _;
 
-    use super::Cli;
+    use super::{Cli, describe};
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        use anyhow::Context as _;
+
+        let told = anyhow::anyhow!("no such file");
+        let told = Err::<(), _>(told).context("ledger x: no such file").context("audit");
+        assert_eq!(describe(&told.unwrap_err()), "audit: ledger x: no such file");
     }
 }

@@ -1,7 +1,14 @@
-//! SIGINT and SIGTERM: the first asks for an ordered stop, the second ends the process at once.
+//! SIGINT and SIGTERM: the first asks for an ordered stop, a later one ends the process at once.
+
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Within this time a signal is the first one again: `timeout` and some supervisors signal the process
+/// and then its whole group, and nobody means two within a second.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Cancels the token at the first signal.
 ///
@@ -17,7 +24,13 @@ pub(super) fn stop_on_signal() -> std::io::Result<CancellationToken> {
         one_of(&mut interrupt, &mut terminate).await;
         tracing::info!("stopping; a second signal ends the process at once");
         first.cancel();
-        one_of(&mut interrupt, &mut terminate).await;
+        let asked = Instant::now();
+        loop {
+            one_of(&mut interrupt, &mut terminate).await;
+            if asked.elapsed() >= SAME_SIGNAL {
+                break;
+            }
+        }
         // What was acknowledged is on disk; all that is lost is tidiness.
         eprintln!("loushan: ended by a second signal before everything was put in order");
         std::process::exit(1);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use loushan_simulator::options::MqttVersion;
 use loushan_simulator::{Fleet, FleetError, FleetOptions, FleetStats};
 
@@ -104,6 +105,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             .await
             .map_err(failure)?;
         println!("{summary}");
+        // A fleet that was never let in has shown nothing: a script must not take it for success.
+        if let (0, Some(trouble)) = (summary.figures.batches_sent, &summary.figures.trouble) {
+            return Err(anyhow!("nothing could be sent: {trouble}").into());
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

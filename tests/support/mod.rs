@@ -145,10 +145,15 @@ impl Service {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the ordered end.
-    pub fn terminate(mut self) -> ExitStatus {
+    /// SIGTERM, and no waiting.
+    pub fn signal_terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// SIGTERM, and waits for the ordered end.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.signal_terminate();
         wait_for("the service to end after SIGTERM", || self.child.try_wait().unwrap())
     }
 

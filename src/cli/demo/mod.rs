@@ -59,6 +59,13 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let options = FleetOptions {
+        ledger: args.ledger.clone(),
+        rate: Some(args.fleet.rate.unwrap_or(DEMO_RATE)),
+        ..args.fleet.options("")
+    };
+    // Before a folder is made and a port is taken.
+    options.check().map_err(failure)?;
     let config = config::load(None, args.overrides())?;
     events::start(&config.tracing)?;
     block_on(async {
@@ -71,11 +78,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
         let view = running.service.view();
         let stats = Arc::new(FleetStats::default());
-        let options = FleetOptions {
-            ledger: args.ledger.clone(),
-            rate: Some(args.fleet.rate.unwrap_or(DEMO_RATE)),
-            ..args.fleet.options(&format!("mqtt://{}", running.mqtt))
-        };
+        let options = FleetOptions { target: format!("mqtt://{}", running.mqtt), ..options };
         let (fleet_stop, service_stop) = (stop.child_token(), CancellationToken::new());
         let fleet = async {
             let summary = Fleet::run(options, fleet_stop.clone(), Arc::clone(&stats)).await;

@@ -21,8 +21,9 @@ impl Progress {
     pub(in crate::cli) fn new() -> Self {
         let bar = std::io::stdout().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
-            // The template is a constant; were it wrong, the library's own would do.
-            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+            // Not {wide_msg}, which cuts off what a narrow terminal has no room for. The template is a
+            // constant; were it wrong, the library's own would do.
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
                 bar.set_style(style);
             }
             bar
