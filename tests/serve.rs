@@ -172,3 +172,55 @@ fn the_demo_shows_what_it_did_and_a_second_start_goes_on_with_its_data() {
     assert_eq!(service.rows(), first + second);
     assert!(service.json("/api/v1/stations")["stations"].as_array().unwrap().len() == 20);
 }
+
+#[test]
+fn a_damaged_file_is_an_error_and_is_shown_by_readiness() {
+    let data = data();
+    let service = Service::start(data.path());
+    Publisher::connect(service.mqtt, "bs0001").publish(TOPIC, three());
+    assert!(service.terminate().success());
+    let days = data.path().join("store/kind=parking").read_dir().unwrap();
+    let file = days.flat_map(|day| day.unwrap().path().read_dir().unwrap()).next().unwrap();
+    let path = file.unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let service = Service::start(data.path());
+    assert_eq!(service.json("/readyz")["reasons"], serde_json::json!([]));
+    let history = format!("/api/v1/devices/{}/history", imei(3));
+    assert!(service.get(&history).is_err());
+    let ready = service.json("/readyz");
+    assert_eq!(ready["ready"], true, "{ready}");
+    assert_eq!(ready["reasons"][0]["component"], "embedded", "{ready}");
+    let what = ready["reasons"][0]["what"].as_str().unwrap();
+    assert!(what.contains(path.file_name().unwrap().to_str().unwrap()), "{what}");
+    assert!(what.contains("does not match its checksum") && !what.contains("External"), "{what}");
+}
+
+#[test]
+fn a_demo_that_cannot_be_takes_no_port_and_makes_no_folder() {
+    let dir = data();
+    let (ok, text) = run(loushan().args(["demo", "--rate", "0"]).current_dir(dir.path()));
+    assert!(!ok && text.contains("rate is 0"), "{text}");
+    assert!(!text.contains("MQTT") && !dir.path().join("loushan-data").exists(), "{text}");
+}
+
+#[test]
+fn a_fleet_that_is_never_let_in_fails() {
+    // Bound and closed again: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let target = format!("mqtt://127.0.0.1:{port}");
+    let (ok, text) =
+        run(loushan().args(["simulate", "--stations", "2", "--for", "1s", "--target", &target]));
+    assert!(!ok && text.contains("nothing could be sent: connect failed"), "{text}");
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let data = data();
+    let service = Service::start(data.path());
+    Publisher::connect(service.mqtt, "bs0001").publish(TOPIC, three());
+    service.signal_terminate();
+    assert!(service.terminate().success());
+}

@@ -1,8 +1,8 @@
 //! One connection: CONNECT, then the socket loop until it ends, then what is left to do.
 //!
 //! The loop reads as much as there is, takes every packet of it, and writes everything that came of
-//! it at once. While the link is paused the socket is not read and the keep-alive timer stands still
-//! (MECHANISMS 11); what was read is still served.
+//! it at once. While the link is paused the socket is not read and the keep-alive timer stands
+//! still; what was read is still served.
 
 mod handshake;
 #[cfg(test)]

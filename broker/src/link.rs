@@ -4,7 +4,7 @@
 //! Life of a claimed PUBLISH: taken (its bytes count as in flight) → offered to the handler with a
 //! ticket, or held while the handler is busy → ticket resolved → it reaches the head of its lane →
 //! acknowledged, then fanned out. Never done: an acknowledgement before the ticket said durable, one
-//! at or behind a failed ticket, one out of PUBLISH order within a lane (MECHANISMS 7 to 12).
+//! at or behind a failed ticket, one out of PUBLISH order within a lane.
 
 mod end;
 mod publish;

@@ -1,4 +1,4 @@
-//! The data folder's lock: one process at a time (MECHANISMS 16).
+//! The data folder's lock: one process at a time.
 //!
 //! The lock is the kernel's (`flock` on `<data>/lock`), so it ends with its process however that
 //! ends; the file itself stays and holds the pid of whoever had it last, to name it to the next.

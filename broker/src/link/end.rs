@@ -27,7 +27,8 @@ pub(crate) enum End {
     SlowSubscriber,
     #[error("another connection came with the same client id")]
     TakenOver,
-    /// MECHANISMS 7.
+    /// A v5 PUBACK with an error code would count as acknowledged: only the end of the connection
+    /// makes every client send again.
     #[error("a publish could not be made durable")]
     TicketFailed,
     #[error("the broker shuts down")]
@@ -52,8 +53,7 @@ impl End {
         }
     }
 
-    /// Whether the client's will is to be published. Not when we are the cause: its station is well
-    /// (MECHANISMS 11).
+    /// Whether the client's will is to be published. Not when we are the cause: its station is well.
     pub(crate) const fn publishes_will(&self) -> bool {
         match self {
             Self::Client { will } => *will,

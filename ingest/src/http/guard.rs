@@ -1,4 +1,4 @@
-//! Who may ask (MECHANISMS 26). A web page on the operator's machine can reach a loopback port: by
+//! Who may ask. A web page on the operator's machine can reach a loopback port: by
 //! a name of its own that it points at 127.0.0.1 (DNS rebinding), or by a request across origins.
 //! So while the listener is on loopback, `Host` must name loopback, and `Origin`, where a browser
 //! sends one, must be ours.

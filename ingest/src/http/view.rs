@@ -89,7 +89,7 @@ pub struct Span {
 #[error("{0}")]
 pub struct ViewError(pub String);
 
-/// The books (invariant I2, MECHANISMS 20), in readings since the start of the process.
+/// The books (invariant I2), in readings since the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conservation {
     /// The greatest durable lsn.

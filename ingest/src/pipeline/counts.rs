@@ -1,4 +1,4 @@
-//! The process's books (MECHANISMS 20), in readings:
+//! The process's books (invariant I2), in readings:
 //! `received = accepted + duplicate + rejected + shed + undecided`.
 //!
 //! A publish that cannot be decoded counts as one reading; births, deaths and results of commands

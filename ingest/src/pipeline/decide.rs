@@ -1,4 +1,4 @@
-//! The critical section: dedup, counters, verdict and lsn are one step (MECHANISMS 1).
+//! The critical section: dedup, counters, verdict and lsn are one step.
 //!
 //! [`State`] is what earlier frames left behind. A [`Decider`] changes it together with the log:
 //! either a publish is appended and everything it brought is remembered under its lsn, or nothing

@@ -210,7 +210,7 @@ impl Answer {
         }
     }
 
-    /// For the client (MECHANISMS 8).
+    /// For the client: a sender's faults are acknowledged, as sending again cannot help.
     pub(crate) fn acknowledgement(self) -> Acknowledgement {
         Acknowledgement {
             rejected: self.rejected,

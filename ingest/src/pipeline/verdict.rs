@@ -1,4 +1,4 @@
-//! The body of a log frame: a publish as received, and the verdict on it (MECHANISMS 4).
+//! The body of a log frame: a publish as received, and the verdict on it.
 //!
 //! The bytes are those of `proto/loushan/log/v1/frame.proto`. [`Encoder`] writes them straight into
 //! a buffer that is used again, as this stands on the path of every publish; [`decode`] reads them

@@ -19,7 +19,7 @@ use crate::pipeline::Pipeline;
 use crate::readiness::{Component, Condition, Health, Readiness};
 use crate::registry::{Registry, Station};
 use crate::sink::dead_letter::DeadLetters;
-use crate::sink::embedded::Store;
+use crate::sink::embedded::{QueryError, Store};
 use crate::sink::{SinkFigures, SinkStatus};
 use crate::wal::{AppendError, SyncPolicy};
 
@@ -71,6 +71,15 @@ impl ServiceView {
             undecided: figures.undecided,
             sinks: self.sinks.iter().map(|status| status.figures()).collect(),
         }
+    }
+
+    /// The store's error as an answer. Damage stays, and whoever asked may tell nobody: it is shown
+    /// until the next start.
+    fn unanswered(&self, error: QueryError) -> ViewError {
+        if let QueryError::Corrupt { .. } = &error {
+            self.health.set(Component::Embedded, Some(Condition::amber(error.to_string())));
+        }
+        view_error(error)
     }
 }
 
@@ -146,7 +155,7 @@ impl View for ServiceView {
             None => {
                 // No effective time lies further ahead of our clock.
                 let end_ms = self.clock.now().ms().saturating_add(FUTURE_MS + 1);
-                last_stored(&self.store, imei, end_ms)?
+                last_stored(&self.store, imei, end_ms).map_err(|e| self.unanswered(e))?
             }
         };
         let as_of_lsn = value.as_ref().map_or(as_of_lsn, |row| as_of_lsn.max(row.lsn));
@@ -157,13 +166,13 @@ impl View for ServiceView {
         // Before the question: the answer covers at least this.
         let as_of_lsn = self.store.as_of_lsn();
         let rows = self.store.history(imei, span.from.ms(), span.to.ms(), limit);
-        Ok(Answer { value: rows.map_err(view_error)?, as_of_lsn })
+        Ok(Answer { value: rows.map_err(|e| self.unanswered(e))?, as_of_lsn })
     }
 
     fn count(&self, kind: Option<Kind>, span: Span) -> Result<Answer<u64>, ViewError> {
         let as_of_lsn = self.store.as_of_lsn();
         let count = self.store.count(kind, span.from.ms(), span.to.ms());
-        Ok(Answer { value: count.map_err(view_error)?, as_of_lsn })
+        Ok(Answer { value: count.map_err(|e| self.unanswered(e))?, as_of_lsn })
     }
 
     fn export_rows(
@@ -172,7 +181,7 @@ impl View for ServiceView {
         give: &mut dyn FnMut(&Row) -> ControlFlow<()>,
     ) -> Result<(), ViewError> {
         let as_of = self.store.export(after_lsn, &mut |row| give(&row));
-        as_of.map(drop).map_err(view_error)
+        as_of.map(drop).map_err(|e| self.unanswered(e))
     }
 
     fn export_dead_letters(
@@ -204,11 +213,11 @@ fn view_error(error: impl std::fmt::Display) -> ViewError {
 }
 
 /// A device's newest row, looked for in windows that go back from `end_ms` and grow.
-fn last_stored(store: &Store, imei: Imei, end_ms: i64) -> Result<Option<Row>, ViewError> {
+fn last_stored(store: &Store, imei: Imei, end_ms: i64) -> Result<Option<Row>, QueryError> {
     let (mut to, mut window) = (end_ms, FIRST_WINDOW_MS);
     while to > 0 {
         let from = to.saturating_sub(window).max(0);
-        let mut rows = store.history(imei, from, to, usize::MAX).map_err(view_error)?;
+        let mut rows = store.history(imei, from, to, usize::MAX)?;
         if let Some(row) = rows.pop() {
             return Ok(Some(row));
         }

@@ -123,7 +123,7 @@ impl Feed {
     }
 }
 
-/// A sink's public figures, in readings unless said otherwise (MECHANISMS 20):
+/// A sink's public figures, in readings unless said otherwise:
 /// `fed = stored + replayed + refused + let_go + pending`.
 #[derive(Debug)]
 pub struct SinkStatus {

@@ -1,4 +1,4 @@
-//! Whether a publish, or a reading, was taken before (MECHANISMS 1–3).
+//! Whether a publish, or a reading, was taken before.
 //!
 //! Two memories, both bounded in bytes, both restored exactly after a restart:
 //!

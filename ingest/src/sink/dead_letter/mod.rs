@@ -1,7 +1,7 @@
 //! The dead letter: what senders got wrong, kept with bytes, time and reason.
 //!
 //! A sink of the log like any other: it is fed durable frames, keeps their rejects in segment files
-//! below its folder, and its cursor lets the log go on. A reject was acknowledged (MECHANISMS 8), so it
+//! below its folder, and its cursor lets the log go on. A reject was acknowledged, so it
 //! is kept as carefully as a reading, up to quotas:
 //! * of one station at most [`DeadLetterConfig::station_bytes`] of payload are kept; past that a letter
 //!   keeps reason, digest and the first 256 bytes, counted;

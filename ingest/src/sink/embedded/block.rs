@@ -73,12 +73,18 @@ impl BlockFile {
     }
 
     /// What a failed read of this file means: the disk's own error where there was one, however the
-    /// decoder wrapped it.
-    pub(super) fn error(&self, why: &dyn std::error::Error) -> QueryError {
+    /// decoder wrapped it. Of what is wrapped around damage only the core is told.
+    pub(super) fn error(&self, why: &(dyn std::error::Error + 'static)) -> QueryError {
         let path = self.0.path.clone();
         match self.0.trouble.lock().take() {
             Some(why) => QueryError::Io { path, why },
-            None => QueryError::Corrupt { path, why: why.to_string() },
+            None => {
+                let mut core = why;
+                while let Some(inner) = core.source() {
+                    core = inner;
+                }
+                QueryError::Corrupt { path, why: core.to_string() }
+            }
         }
     }
 

@@ -11,8 +11,8 @@
 //! rest on disk, and nothing else waits. A server that accepts connections and never answers is
 //! judged by `timeout`, like one that is gone.
 //!
-//! **Again after a restart:** batches beyond the cursor are sent again; they are the same points
-//! (MECHANISMS 22), so they count as stored and change nothing.
+//! **Again after a restart:** batches beyond the cursor are sent again; they are the same points,
+//! so they count as stored and change nothing.
 //!
 //! **Stored** means acknowledged by the server. What it then does is its own promise: VictoriaMetrics
 //! acknowledges from memory, and forgets the last seconds when it is killed.
