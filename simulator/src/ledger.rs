@@ -31,7 +31,7 @@
 //! # Reading
 //!
 //! The first record that is cut short or fails its checksum ends the file; what follows was never
-//! written whole. [`Ledger::open`] cuts it off and goes on behind the last whole record.
+//! written whole. `Ledger::open` cuts it off and goes on behind the last whole record.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};

@@ -7,7 +7,7 @@
 //! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
 //!   again byte for byte after every reconnect.
 //! * [`ledger`]: what was sent, what was meant by it and what was acknowledged: the ground truth.
-//! * [`audit`]: the ledger against a service's store.
+//! * [`mod@audit`]: the ledger against a service's store.
 //! * [`report`]: figures of a running fleet.
 
 pub mod audit;

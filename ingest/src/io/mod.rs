@@ -1,7 +1,7 @@
 //! The seam between us and the file system, where tests put faults.
 //!
 //! Everything that must survive a power loss goes through [`Io`]: the log, the snapshot, the
-//! manifest, the store's files, cursors. [`real`] is the operating system; [`sim`] (feature
+//! manifest, the store's files, cursors. [`real`] is the operating system; `sim` (feature
 //! `testing`) is a file system in memory that forgets what was not synced.
 //!
 //! What callers may rely on after a power loss:

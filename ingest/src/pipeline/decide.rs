@@ -1,8 +1,8 @@
 //! The critical section: dedup, counters, verdict and lsn are one step.
 //!
-//! [`State`] is what earlier frames left behind. A [`Decider`] changes it together with the log:
+//! `State` is what earlier frames left behind. A `Decider` changes it together with the log:
 //! either a publish is appended and everything it brought is remembered under its lsn, or nothing
-//! has happened. [`State::apply`] does to another state what a frame of the log did to this one; by
+//! has happened. `State::apply` does to another state what a frame of the log did to this one; by
 //! it the state is rebuilt at start, and kept by the snapshot's task.
 
 use hashbrown::HashMap;

@@ -1,6 +1,6 @@
 //! The body of a log frame: a publish as received, and the verdict on it.
 //!
-//! The bytes are those of `proto/loushan/log/v1/frame.proto`. [`Encoder`] writes them straight into
+//! The bytes are those of `proto/loushan/log/v1/frame.proto`. `Encoder` writes them straight into
 //! a buffer that is used again, as this stands on the path of every publish; [`decode`] reads them
 //! through prost. A frame is decided once: whoever reads it later takes the verdict as it stands,
 //! whatever this build's decoder and normalizer would say today.

@@ -2,16 +2,16 @@
 //!
 //! Two memories, both bounded in bytes, both restored exactly after a restart:
 //!
-//! * [`batches`]: what a station published lately, by (session, seq) and the payload's digest. It
+//! * `batches`: what a station published lately, by (session, seq) and the payload's digest. It
 //!   answers a redelivered batch as a whole. It is a short cut: what it has forgotten is decided
 //!   reading by reading, with the same result.
-//! * [`devices`]: per device the keys of its last readings. It is exact together with the embedded
+//! * `devices`: per device the keys of its last readings. It is exact together with the embedded
 //!   store: a key may be forgotten only when the store's cursor has passed its lsn, and from then on
 //!   the store is asked for every key that is not measured later than what was forgotten.
 //!
 //! An entry enters when its frame is appended, before the frame is durable. So a duplicate can be
 //! seen before its original is safe; it is given the original's lsn, and its publish waits for that.
-//! When a sync fails, [`devices::Devices::roll_back`] and [`batches::Batches::roll_back`] take out
+//! When a sync fails, `devices::Devices::roll_back` and `batches::Batches::roll_back` take out
 //! what entered above the last durable lsn, and give each device back what it counted before: a
 //! failed frame leaves no trace. (Only the marks of what was forgotten stay; they cost a question
 //! to the store, never an answer.)

@@ -1,7 +1,7 @@
 //! The InfluxDB v2 sink: durable readings as points of a server elsewhere.
 //!
 //! Frames come in order, are encoded at once ([`line_protocol`]) and wait in batches that end with
-//! whole frames. One request is on its way at a time; what is decided about it is in [`retry`]. When
+//! whole frames. One request is on its way at a time; what is decided about it is in `retry`. When
 //! a batch is decided, its refused readings are kept (`refused/` below the sink's folder, as dead
 //! letters), then the cursor file moves to the batch's end. So the cursor never passes what the server
 //! acknowledged or the dead letter holds, and a refused reading is kept once: after a crash between
