@@ -15,7 +15,7 @@ use super::{Failure, block_on, events, signals};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The broker: mqtt://[user[:password]@]host[:port].
+    /// The broker: `mqtt://[user[:password]@]host[:port]`.
     #[arg(long)]
     target: String,
     /// The ledger to append to: what was sent, what was meant by it, what was acknowledged.

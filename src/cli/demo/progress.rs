@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::pin::pin;
 use std::time::Duration;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -12,6 +13,26 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 const RENEWED: Duration = Duration::from_millis(500);
 /// How often a line is added where nobody watches: a log of an hour stays readable.
 const ADDED: Duration = Duration::from_secs(5);
+
+/// What is shortened where the line has no room, above all in the usual 80 columns.
+const SHORTER: [(&str, &str); 8] = [
+    (" · ", " "),
+    (", ", " "),
+    (" stations", ""),
+    (" readings/s", "/s"),
+    (" acknowledged", " acked"),
+    (" duplicates", " dup"),
+    (" dead letters", " dead"),
+    (" ack p50", " p50"),
+];
+
+/// The line, in fewer words if it is wider than the terminal.
+fn fitted(line: String, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line;
+    }
+    SHORTER.iter().fold(line, |line, (long, short)| line.replace(long, short))
+}
 
 pub(in crate::cli) struct Progress {
     bar: Option<ProgressBar>,
@@ -21,9 +42,8 @@ impl Progress {
     pub(in crate::cli) fn new() -> Self {
         let bar = std::io::stdout().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
-            // Not {wide_msg}, which cuts off what a narrow terminal has no room for. The template is a
-            // constant; were it wrong, the library's own would do.
-            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            // The template is a constant; were it wrong, the library's own would do.
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                 bar.set_style(style);
             }
             bar
@@ -49,7 +69,10 @@ impl Progress {
                     let text = line(now - last);
                     last = now;
                     match &self.bar {
-                        Some(bar) => bar.set_message(text),
+                        Some(bar) => {
+                            let (_, columns) = Term::stdout().size();
+                            bar.set_message(fitted(text, columns.into()));
+                        }
                         None => println!("{text}"),
                     }
                 }
@@ -59,5 +82,22 @@ impl Progress {
             bar.finish_and_clear();
         }
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitted;
+
+    #[test]
+    fn a_line_of_a_city_fits_eighty_columns_with_all_its_figures() {
+        let line = "500/500 stations · 1013 readings/s · 110590 acknowledged · 110380 stored · \
+                    210 duplicates · 0 dead letters · ack p50 2.4 ms p99 27.5 ms";
+        assert_eq!(fitted(line.to_owned(), 200), line);
+        let short = fitted(line.to_owned(), 80);
+        let expected =
+            "500/500 1013/s 110590 acked 110380 stored 210 dup 0 dead p50 2.4 ms p99 27.5 ms";
+        assert_eq!(short, expected);
+        assert!(short.chars().count() <= 80);
     }
 }
