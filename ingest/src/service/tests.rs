@@ -301,3 +301,20 @@ async fn a_start_without_its_snapshot_says_what_it_costs() {
     assert_eq!(rows(&service).await, 2);
     assert!(stop(service).await.is_clean());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_influx_sink_that_ends_turns_readiness_red_and_nothing_else_stops() {
+    let mut service = start(&SimIo::new()).await;
+    service.parts.sinks.spawn(async { (Component::Influx, Err("its folder is gone".to_owned())) });
+    let view = Arc::clone(&service.view);
+    let pipeline = Arc::clone(&view.pipeline);
+    let told = CancellationToken::new();
+    let running = tokio::spawn(service.run(told.clone()));
+    wait_for(|| !view.readiness().is_ready()).await;
+    assert!(!running.is_finished());
+    assert_eq!(pipeline.log().stats().refuses, None, "the log was closed");
+    told.cancel();
+    let stopped = running.await.unwrap();
+    assert!(stopped.failed.is_none());
+    assert_eq!(stopped.left.iter().map(|left| left.step).collect::<Vec<_>>(), ["influx"]);
+}
