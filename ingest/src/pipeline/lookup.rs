@@ -27,7 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) struct Job {
     pub(crate) publish: Prepared,
     pub(crate) taken: Taken,
-    pub(crate) question: Question,
+    /// `None` once it was given up: it is put again when the job's turn comes.
+    pub(crate) question: Option<Question>,
     pub(crate) keys: Vec<(u64, ReadingKey)>,
 }
 
@@ -133,11 +134,21 @@ impl Lookup {
         }
     }
 
+    /// Gives up the questions of all jobs that wait.
+    fn give_up_questions(&self, core: &Core) {
+        let questions: Vec<Question> =
+            self.queue.lock().jobs.iter_mut().filter_map(|(_, job)| job.question.take()).collect();
+        questions.iter().for_each(|question| core.answered(question));
+    }
+
     /// Asks, and decides. A publish that cannot be decided fails: its sender sends it again.
     fn answer(&self, core: &Core, log: &Log, job: Job) {
-        let Job { mut publish, taken, question, mut keys } = job;
+        let Job { mut publish, taken, mut question, mut keys } = job;
         let mut taken = Some(taken);
-        let mut question = Some(question);
+        if question.is_none() {
+            // An answer to them would not hold: what the store did not have may be let go since.
+            keys.clear();
+        }
         let mut answers = Answers::new();
         loop {
             let generation = core.gate.generation();
@@ -161,8 +172,10 @@ impl Lookup {
                 }
                 Hindrance::Busy(_) if !self.closed() => {
                     // An open question keeps the memory from forgetting: it may be what we wait
-                    // for. So it is given up, and put again.
+                    // for. So it is given up, and put again; those of the jobs behind this one
+                    // as well, which would else wait for it as it waits for them.
                     question.take().iter().for_each(|question| core.answered(question));
+                    self.give_up_questions(core);
                     answers.clear();
                     core.gate.refused(generation);
                     core.gate.wait(LOOK_AGAIN);

@@ -169,6 +169,7 @@ impl Pipeline {
                 match self.lookup.room(bytes) {
                     Some(room) => {
                         if let Some(taken) = take(readings) {
+                            let question = Some(question);
                             let job = Job { publish: prepared, taken, question, keys };
                             self.lookup.push(room, job);
                         }

@@ -152,13 +152,13 @@ impl Pipeline {
         let log_dir = dir.join("log");
         let (log, recovery) = Log::open(Arc::clone(&io), &log_dir, options.log, floor, events)?;
 
-        let first = log.stats().first.0;
-        let usable = found.filter(|found| found.fits(log.id(), first));
+        let begins_after = log.stats().begins_after.0;
+        let usable = found.filter(|found| found.fits(log.id(), begins_after));
         let cursor = usable.as_ref().map_or(0, Snapshot::lsn);
-        let distrusts = usable.is_none() && first > 1;
+        let distrusts = usable.is_none() && begins_after > 0;
         if distrusts {
             tracing::error!(
-                first,
+                begins_after,
                 "no snapshot of the pipeline's state goes with the log: the store is asked for every reading"
             );
         }

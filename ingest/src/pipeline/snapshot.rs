@@ -133,14 +133,15 @@ impl Snapshot {
         self.lsn
     }
 
-    /// Whether it can be gone on from with that log, whose oldest frame is `first`.
-    pub(super) fn fits(&self, log_id: LogId, first: u64) -> bool {
+    /// Whether it can be gone on from with that log, which has every durable frame above
+    /// `begins_after`.
+    pub(super) fn fits(&self, log_id: LogId, begins_after: u64) -> bool {
         let same = self.log_id == log_id.to_bytes();
-        let reaches = first <= self.lsn.saturating_add(1);
+        let reaches = begins_after <= self.lsn;
         if !(same && reaches) {
             tracing::error!(
                 lsn = self.lsn,
-                first,
+                begins_after,
                 same_log = same,
                 "the snapshot of the pipeline's state does not go with the log, and is ignored"
             );

@@ -107,6 +107,21 @@ pub enum StartError {
         /// The log's last lsn.
         end: u64,
     },
+    /// What a sink has not taken in is no longer in the log.
+    #[error(
+        "{sink} has taken in the log up to lsn {cursor}, and frames up to {begins_after} were \
+         deleted from the log: {remedy}"
+    )]
+    LogShortened {
+        /// The sink.
+        sink: &'static str,
+        /// Its cursor.
+        cursor: u64,
+        /// The log has everything above.
+        begins_after: u64,
+        /// What helps.
+        remedy: String,
+    },
     /// The runtime is being torn down.
     #[error("the start did not end")]
     Interrupted,

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::io::Io;
 use crate::pipeline::keeper::Keeper;
 use crate::pipeline::{self, Pipeline};
-use crate::readiness::Health;
+use crate::readiness::{Component, Condition, Health};
 use crate::registry::{Registry, RegistryLimits};
 use crate::sink::SinkStatus;
 use crate::sink::dead_letter::DeadLetterSink;
@@ -48,7 +48,7 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         floor: floor.max(cursor),
         registry: Arc::clone(&registry),
     };
-    let pipeline::Opened { pipeline, keeper, recovery, replayed, .. } =
+    let pipeline::Opened { pipeline, keeper, recovery, replayed, distrusts } =
         Pipeline::open(parts, config.pipeline.clone())?;
     tracing::info!(
         frames = recovery.frames,
@@ -62,6 +62,26 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         tracing::error!(path = %path.display(), "corrupt bytes of the log were set aside");
     }
     let log_id = pipeline.log().id();
+    let health = Arc::new(Health::default());
+    if distrusts {
+        let what = "no snapshot of the pipeline's state goes with the log: the store is asked for \
+                    every reading that comes, which is slower; counters' earlier values are unknown";
+        health.set(Component::Pipeline, Some(Condition::amber(what)));
+    }
+    let gap = Gap {
+        begins_after: pipeline.log().stats().begins_after.0,
+        // What a bad disk took is gone, was reported, and is no reason to take nothing more.
+        explained: recovery.corrupt_headers > 0,
+        health: &health,
+    };
+    // Before the store is opened: it deletes files that its manifest does not name.
+    gap.check(Component::Embedded, "embedded", known.map(|info| info.cursor), || {
+        Some(
+            "the store's MANIFEST has lost its end, or is older than the log; bring the matching \
+              data folder back"
+                .to_owned(),
+        )
+    })?;
 
     let (store, embedded) =
         Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), log_id)?;
@@ -76,6 +96,8 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         log_id.to_bytes(),
         Arc::clone(&status),
     )?;
+    // Its files may be damaged, and are passed over then.
+    gap.check(Component::DeadLetter, "dead_letter", Some(dead_letter.cursor()), || None)?;
     let dead_letter = (dead_letter, status);
 
     let influx = match &config.influx {
@@ -85,6 +107,15 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
             let (io, dir) = (Arc::clone(io), influx_dir(data));
             let sink =
                 InfluxSink::open(io, dir, influx.clone(), log_id.to_bytes(), Arc::clone(&status))?;
+            // It may have been switched off for a while, or be new.
+            let cursor = Some(sink.cursor()).filter(|cursor| *cursor > 0);
+            gap.check(Component::Influx, "influx", cursor, || {
+                let cursor = influx_dir(data).join("cursor");
+                Some(format!(
+                    "what lies between is in the embedded store only; remove {} to go on without it",
+                    cursor.display()
+                ))
+            })?;
             Some((sink, status))
         }
     };
@@ -107,7 +138,7 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         store,
         registry,
         sinks,
-        health: Arc::new(Health::default()),
+        health,
         sync: config.pipeline.log.sync,
         clock: clock.clone(),
         io: Arc::clone(io),
@@ -115,6 +146,46 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         free_floor_bytes: config.pipeline.log.free_floor_bytes,
     });
     Ok(Opened { view, keeper, embedded, dead_letter, influx })
+}
+
+/// Whether the log still has what a sink has not taken in.
+struct Gap<'a> {
+    begins_after: u64,
+    explained: bool,
+    health: &'a Health,
+}
+
+impl Gap<'_> {
+    /// A gap behind a sink's cursor is an error if something helps against it. Otherwise, and where
+    /// the sink begins anew, it is said for as long as the service runs: it is never passed over in
+    /// silence.
+    fn check(
+        &self,
+        component: Component,
+        sink: &'static str,
+        cursor: Option<u64>,
+        remedy: impl FnOnce() -> Option<String>,
+    ) -> Result<(), StartError> {
+        let begins_after = self.begins_after;
+        if cursor.unwrap_or(0) >= begins_after {
+            return Ok(());
+        }
+        let what = match (cursor, remedy()) {
+            (Some(cursor), Some(remedy)) if !self.explained => {
+                return Err(StartError::LogShortened { sink, cursor, begins_after, remedy });
+            }
+            (Some(cursor), _) => format!(
+                "it had taken in the log up to lsn {cursor}, and frames up to {begins_after} were \
+                 deleted from the log: it has none of what lies between"
+            ),
+            (None, _) => format!(
+                "it begins anew, and frames up to lsn {begins_after} were deleted from the log: it \
+                 has none of them"
+            ),
+        };
+        self.health.set(component, Some(Condition::amber(what)));
+        Ok(())
+    }
 }
 
 fn load_stations(config: &Config, io: &dyn Io, registry: &Registry) -> Result<(), StartError> {

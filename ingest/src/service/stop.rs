@@ -72,7 +72,7 @@ pub(super) async fn stop(
     within: Duration,
     failed: Option<Failed>,
 ) -> Stopped {
-    let Parts { broker, broker_stop, mut sinks, mut http, http_stop, mut chores } = parts;
+    let Parts { broker, broker_stop, mut sinks, mut http, http_stop, mut chores, .. } = parts;
     if let Some(failed) = &failed {
         tracing::error!(%failed, "the service stops");
     }
@@ -108,6 +108,11 @@ pub(super) async fn stop(
             ends.push(ended.unwrap_or_else(|e| (Component::Service, Err(e.to_string()))));
         }
     };
+    for (component, condition) in view.health.now().conditions() {
+        if component == Component::Influx && condition.red {
+            stop.leave(component.as_str(), condition.what.clone());
+        }
+    }
     let in_time = stop.step("sinks", all).await.is_some();
     for (component, ended) in ends {
         if let Err(why) = ended {

@@ -17,6 +17,7 @@ use super::*;
 use crate::config::Config;
 use crate::http::view::Span;
 use crate::io::sim::{PowerLoss, SimIo};
+use crate::io::{read_all, replace_file};
 use crate::readiness::Component;
 
 const NOW_MS: u64 = 1_790_000_000_000;
@@ -24,6 +25,20 @@ const NOW_MS: u64 = 1_790_000_000_000;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn config() -> Config {
+    config_with(&[])
+}
+
+/// With an InfluxDB server that is away.
+fn with_influx() -> Config {
+    config_with(&[
+        ("LOUSHAN__SINK__INFLUX__URL", "http://127.0.0.1:9"),
+        ("LOUSHAN__SINK__INFLUX__ORG", "city"),
+        ("LOUSHAN__SINK__INFLUX__BUCKET", "loushan"),
+        ("LOUSHAN__SINK__INFLUX__TOKEN", "secret"),
+    ])
+}
+
+fn config_with(more: &[(&str, &str)]) -> Config {
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let environment = [
         set("LOUSHAN__DATA__DIR", "/data"),
@@ -31,10 +46,15 @@ fn config() -> Config {
         set("LOUSHAN__LOG__BUFFER_BYTES", "8MiB"),
         set("LOUSHAN__LOG__FREE_DISK_FLOOR", "1MiB"),
     ];
+    let environment = environment.into_iter().chain(more.iter().map(|(n, v)| set(n, v)));
     Config::read(None, environment).unwrap()
 }
 
 async fn start(io: &SimIo) -> Service {
+    try_start(io, config()).await.unwrap()
+}
+
+async fn try_start(io: &SimIo, config: Config) -> Result<Service, StartError> {
     let listen = || TcpListener::bind("127.0.0.1:0");
     let outside = Outside {
         mqtt: listen().await.unwrap(),
@@ -43,7 +63,24 @@ async fn start(io: &SimIo) -> Service {
         io: Arc::new(io.clone()),
         lock: None,
     };
-    Service::start(config(), outside).await.unwrap()
+    Service::start(config, outside).await
+}
+
+/// Starts and stops until the log has deleted what it had.
+async fn shorten(io: &SimIo) {
+    loop {
+        let service = start(io).await;
+        let stats = service.view.pipeline.log().stats();
+        assert!(stop(service).await.is_clean());
+        if stats.begins_after == stats.durable {
+            return;
+        }
+    }
+}
+
+fn condition(service: &Service, of: Component) -> Option<String> {
+    let readiness = service.view.readiness();
+    readiness.conditions().find(|(c, _)| *c == of).map(|(_, condition)| condition.what.clone())
 }
 
 async fn stop(service: Service) -> Stopped {
@@ -62,9 +99,13 @@ impl AckReceiver for Acks {
 
 /// Publishes two readings, always the same, and waits for the answer.
 async fn publish(service: &Service) -> AckOutcome {
+    publish_as(service, 1).await
+}
+
+async fn publish_as(service: &Service, seq: u32) -> AckOutcome {
     let reading = |device: u64| pb::Reading {
         imei: Imei::from_body(86_111_000_000_000 + device).get(),
-        seq: 1,
+        seq,
         measured_delta_ms: -1000,
         clock: pb::ClockState::Synced.into(),
         model_id: 1,
@@ -78,7 +119,7 @@ async fn publish(service: &Service) -> AckOutcome {
         schema_major: 1,
         station: "bs0001".to_owned(),
         session: 9,
-        seq: 0,
+        seq: u64::from(seq),
         base_time_ms: NOW_MS,
         replay: false,
         readings: vec![reading(1), reading(2)],
@@ -190,13 +231,90 @@ async fn a_store_of_another_log_is_refused() {
             io.remove_file(&path).unwrap();
         }
     }
-    let outside = Outside {
-        mqtt: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        clock: Clock::System,
-        io: Arc::new(io),
-        lock: None,
-    };
-    let refused = Service::start(config(), outside).await.unwrap_err();
+    let refused = try_start(&io, config()).await.unwrap_err();
     assert!(matches!(refused, StartError::Store(_)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_lost_its_end_is_refused_before_its_files_are_deleted() {
+    let io = SimIo::new();
+    let manifest = Path::new("/data/store/MANIFEST");
+    let service = start(&io).await;
+    let old = read_all(&io, manifest).unwrap();
+    publish(&service).await;
+    assert!(stop(service).await.is_clean());
+    shorten(&io).await;
+    let whole = read_all(&io, manifest).unwrap();
+    replace_file(&io, manifest, &old).unwrap();
+    let refused = try_start(&io, config()).await.unwrap_err();
+    assert!(
+        matches!(refused, StartError::LogShortened { sink: "embedded", cursor: 0, .. }),
+        "{refused:?}"
+    );
+    replace_file(&io, manifest, &whole).unwrap();
+    let service = start(&io).await;
+    assert_eq!(rows(&service).await, 2);
+    assert!(stop(service).await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_influx_sink_that_begins_late_says_so_and_one_that_was_away_is_refused() {
+    let io = SimIo::new();
+    let service = start(&io).await;
+    publish_as(&service, 1).await;
+    assert!(stop(service).await.is_clean());
+    shorten(&io).await;
+
+    let service = try_start(&io, with_influx()).await.unwrap();
+    let said = condition(&service, Component::Influx).unwrap();
+    assert!(said.contains("begins anew") && service.view.readiness().is_ready(), "{said}");
+    assert!(stop(service).await.is_clean());
+
+    let service = start(&io).await;
+    publish_as(&service, 2).await;
+    assert!(stop(service).await.is_clean());
+    shorten(&io).await;
+    let refused = try_start(&io, with_influx()).await.unwrap_err();
+    assert!(
+        matches!(refused, StartError::LogShortened { sink: "influx", cursor: 1, .. }),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("remove /data/influx/cursor"), "{refused}");
+    io.remove_file(Path::new("/data/influx/cursor")).unwrap();
+    let service = try_start(&io, with_influx()).await.unwrap();
+    assert!(condition(&service, Component::Influx).is_some());
+    assert!(stop(service).await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_its_snapshot_says_what_it_costs() {
+    let io = SimIo::new();
+    let service = start(&io).await;
+    publish(&service).await;
+    assert!(stop(service).await.is_clean());
+    shorten(&io).await;
+    io.remove_file(Path::new("/data/pipeline.snapshot")).unwrap();
+    let service = start(&io).await;
+    let said = condition(&service, Component::Pipeline).unwrap();
+    assert!(said.contains("asked for every reading") && service.view.readiness().is_ready());
+    publish(&service).await;
+    assert_eq!(rows(&service).await, 2);
+    assert!(stop(service).await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_influx_sink_that_ends_turns_readiness_red_and_nothing_else_stops() {
+    let mut service = start(&SimIo::new()).await;
+    service.parts.sinks.spawn(async { (Component::Influx, Err("its folder is gone".to_owned())) });
+    let view = Arc::clone(&service.view);
+    let pipeline = Arc::clone(&view.pipeline);
+    let told = CancellationToken::new();
+    let running = tokio::spawn(service.run(told.clone()));
+    wait_for(|| !view.readiness().is_ready()).await;
+    assert!(!running.is_finished());
+    assert_eq!(pipeline.log().stats().refuses, None, "the log was closed");
+    told.cancel();
+    let stopped = running.await.unwrap();
+    assert!(stopped.failed.is_none());
+    assert_eq!(stopped.left.iter().map(|left| left.step).collect::<Vec<_>>(), ["influx"]);
 }

@@ -46,6 +46,8 @@ pub(super) struct Parts {
     pub(super) broker: JoinHandle<ShutdownReport>,
     pub(super) broker_stop: CancellationToken,
     pub(super) sinks: JoinSet<SinkEnd>,
+    /// The InfluxDB sink's task, which may end alone.
+    influx: Option<tokio::task::Id>,
     pub(super) http: JoinHandle<std::io::Result<()>>,
     pub(super) http_stop: CancellationToken,
     /// Chores that end with the service.
@@ -71,10 +73,11 @@ impl Parts {
         let (sink, status) = dead_letter;
         let feed = pipeline.feed(sink.cursor(), status);
         sinks.spawn(async { (Component::DeadLetter, sink.run(feed).await.map_err(chain)) });
-        if let Some((sink, status)) = influx {
+        let influx = influx.map(|(sink, status)| {
             let feed = pipeline.feed(sink.cursor(), status);
-            sinks.spawn(async { (Component::Influx, sink.run(feed).await.map_err(chain)) });
-        }
+            let run = async { (Component::Influx, sink.run(feed).await.map_err(chain)) };
+            sinks.spawn(run).id()
+        });
         sinks.spawn(async { (Component::Pipeline, keeper.run().await.map_err(chain)) });
 
         let mut chores = JoinSet::new();
@@ -93,12 +96,28 @@ impl Parts {
         let broker_stop = CancellationToken::new();
         let (broker, stop) = (Arc::clone(&view.broker), broker_stop.clone());
         let broker = tokio::spawn(async move { broker.serve(mqtt, stop).await });
-        Self { broker, broker_stop, sinks, http, http_stop, chores }
+        Self { broker, broker_stop, sinks, influx, http, http_stop, chores }
     }
 
-    /// Waits until a part ends that must not: every one, as none is told to. Cancel-safe.
+    /// Waits until a part ends that must not: every one, as none is told to. Only the InfluxDB sink
+    /// may, for the promise does not rest on it: readiness turns red, its cursor keeps in the log what
+    /// it has not stored, and the others go on. Cancel-safe.
     pub(super) async fn failure(&mut self, health: &Health) -> Failed {
-        let (component, why) = tokio::select! {
+        loop {
+            let (component, why) = self.end().await;
+            if component == Component::Influx {
+                let what = format!("{why}; the log keeps what it has not stored, restart to go on");
+                health.set(component, Some(Condition::red(what)));
+                continue;
+            }
+            health.set(component, Some(Condition::red(why.clone())));
+            return Failed { component, why };
+        }
+    }
+
+    /// The next part that ends, and why. Cancel-safe.
+    async fn end(&mut self) -> (Component, String) {
+        tokio::select! {
             ended = &mut self.broker => (Component::Broker, match ended {
                 Ok(_) => "it stopped accepting connections".to_owned(),
                 Err(e) => died(&e),
@@ -112,11 +131,10 @@ impl Parts {
             Some(ended) = self.sinks.join_next() => match ended {
                 Ok((component, Ok(()))) => (component, "it ended by itself".to_owned()),
                 Ok((component, Err(why))) => (component, why),
+                Err(e) if Some(e.id()) == self.influx => (Component::Influx, died(&e)),
                 Err(e) => (Component::Service, died(&e)),
             },
-        };
-        health.set(component, Some(Condition::red(why.clone())));
-        Failed { component, why }
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Fed {
     Closed,
 }
 
-/// The log could not be read; the service must stop rather than skip.
+/// The log could not be read; the sink must stop rather than skip.
 #[derive(Debug, thiserror::Error)]
 #[error("the log could not be read after lsn {after}: {why}")]
 pub struct FeedError {

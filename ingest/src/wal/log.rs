@@ -122,6 +122,9 @@ pub struct LogStats {
     pub failures: u64,
     /// The lsn of the oldest frame that may still be read.
     pub first: Lsn,
+    /// Every durable frame above this lsn is still here; those up to it may have been deleted. Less
+    /// than the predecessor of `first` where the lsns between were never durable.
+    pub begins_after: Lsn,
     /// The last durable lsn.
     pub durable: Lsn,
     /// The next lsn to be given out.
@@ -324,6 +327,7 @@ impl Log {
             syncs: shared.syncs.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             first: segments.front().map_or(next, |s| s.base),
+            begins_after: segments.front().map_or(Lsn::ZERO, |s| s.prior),
             durable: shared.durable(),
             next,
             refuses,

@@ -323,6 +323,7 @@ impl Recoverer<'_> {
             id: found.id,
             path: found.path.clone(),
             base: found.base,
+            prior: found.prior,
             last: proven,
             end,
             size: found.size,

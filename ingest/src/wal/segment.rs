@@ -19,6 +19,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// The lsn of its first frame.
     pub(super) base: Lsn,
+    /// The greatest lsn that was durable when it was made.
+    pub(super) prior: Lsn,
     /// Its last durable frame or, while it has none, what was durable when it was made. Frames
     /// above it are void for ever once there is a later segment.
     pub(super) last: Lsn,
@@ -71,6 +73,7 @@ pub(super) fn create(
                 id: header.segment,
                 path,
                 base: header.base,
+                prior: header.prior,
                 last: header.prior,
                 end,
                 size,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::io::sim::{Failure, Fault, Op};
 
-fn fail_next_sync(disk: &SimIo) {
+pub(super) fn fail_next_sync(disk: &SimIo) {
     disk.inject(Fault {
         op: Op::Sync,
         path: "segment".into(),
@@ -75,4 +75,72 @@ fn what_waits_when_the_pipeline_ends_with_a_broken_disk_fails() {
     assert_eq!(service.outcomes.wait(late), AckOutcome::Failed);
     let figures = service.pipeline.figures();
     assert_eq!((figures.received, figures.shed, figures.residue()), (2, 2, 0));
+}
+
+/// A store whose answers wait while it is held.
+#[derive(Default)]
+struct HeldStore {
+    cursor: std::sync::atomic::AtomicU64,
+    held: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl HeldStore {
+    fn hold(&self, held: bool) {
+        *self.held.lock() = held;
+        self.changed.notify_all();
+    }
+}
+
+impl StoredKeys for HeldStore {
+    fn contains(&self, _: &ReadingKey) -> io::Result<bool> {
+        let mut held = self.held.lock();
+        while *held {
+            self.changed.wait(&mut held);
+        }
+        Ok(true)
+    }
+
+    fn cursor(&self) -> u64 {
+        self.cursor.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn questions_that_wait_do_not_keep_a_full_memory_full_for_ever() {
+    let store = Arc::new(HeldStore::default());
+    let mut options = options();
+    options.state.devices = 64 << 10;
+    let service = Service::over(Arc::new(SimIo::new()), Arc::clone(&store) as _, options);
+    for seq in 0..70 {
+        assert_eq!(service.batch(&batch_of(u64::from(seq), vec![water(1, seq, 5)])), good());
+    }
+    store.cursor.store(70, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(service.batch(&batch_of(70, vec![water(1, 70, 5)])), good());
+    // Two that only the store can tell; the second waits for the first one's answer.
+    store.hold(true);
+    let old = [0, 1].map(|seq| {
+        let batch = batch_of(100 + u64::from(seq), vec![water(1, seq, 5)]);
+        service.publish(&uplink(&batch, "t"), &batch.encode_to_vec())
+    });
+    // Meanwhile the memory fills with what the store has not stored yet.
+    for seq in 200.. {
+        assert!(seq < 10_000, "the memory is never full");
+        let batch = batch_of(seq, (0..20).map(|n| water(seq * 20 + n, 0, 5)).collect());
+        let payload = batch.encode_to_vec();
+        match service.offer(&uplink(&batch, "t"), &payload, QoS::AtLeastOnce) {
+            Ok(slot) => assert_eq!(service.outcomes.wait(slot), good()),
+            Err(_full) => break,
+        }
+    }
+    // The store catches up, and answers.
+    store.cursor.store(service.pipeline.log().durable().0, std::sync::atomic::Ordering::Relaxed);
+    store.hold(false);
+    for slot in old {
+        assert_eq!(service.outcomes.wait(slot), good());
+    }
+    // The keeper does this.
+    service.pipeline.core.gate.open();
+    let next = batch_of(20_000, vec![water(1, 20_000, 5)]);
+    assert_eq!(service.batch(&next), good());
 }

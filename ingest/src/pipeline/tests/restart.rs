@@ -268,3 +268,29 @@ async fn what_was_accepted_and_cannot_be_read_any_more_stops_the_sink_and_names_
     let error = Pipeline::open(parts, super::options()).unwrap_err();
     assert!(matches!(error, OpenError::Replay(_)), "{error}");
 }
+
+#[tokio::test]
+async fn lsns_that_failed_before_the_oldest_segment_do_not_part_the_snapshot_from_the_log() {
+    let disk = SimIo::new();
+    let service = Service::start(&disk);
+    let batch = batch_of(0, vec![water(1, 0, 5)]);
+    assert_eq!(service.batch(&batch), good());
+    faults::fail_next_sync(&disk);
+    assert_eq!(service.batch(&batch_of(1, vec![water(1, 1, 6)])), AckOutcome::Failed);
+    let deadline = Instant::now() + PATIENCE;
+    while service.pipeline.log().stats().refuses.is_some() {
+        assert!(Instant::now() < deadline, "the log does not go on");
+        std::thread::yield_now();
+    }
+    let (pipeline, keeper) =
+        (Arc::clone(&service.pipeline), service.keeper.as_ref().unwrap().status());
+    service.stop().await;
+    assert_eq!(pipeline.trim(&[keeper]).unwrap(), 1);
+    drop(pipeline);
+
+    let service = Service::start(&disk);
+    assert_eq!(service.opened, (0, false), "the snapshot was not believed");
+    assert_eq!(service.batch(&batch), good());
+    assert_eq!(service.pipeline.figures().redelivered_batches, 1);
+    service.stop().await;
+}

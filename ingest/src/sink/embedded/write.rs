@@ -10,6 +10,7 @@ use arrow_array::{
 use loushan_schemas::field::{EnumTable, Field, FieldType, Value};
 use loushan_schemas::ids::{Imei, StationId};
 use loushan_schemas::kind::Kind;
+use loushan_schemas::limits::{FUTURE_MS, PAST_LONG_MS};
 use loushan_schemas::reading::{Body, Water};
 use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
@@ -36,8 +37,9 @@ pub struct WaterInterval {
     pub lsn: u64,
 }
 
-/// The intervals a row's history speaks of. Those whose end is no time are left out: the row itself
-/// keeps the history as it came.
+/// The intervals a row's history speaks of. Those that end after the row's effective time, or long
+/// before it, are left out: each day has a file of its own, and a sender that names intervals of a
+/// year would have a flush write thousands of them. The row itself keeps the history as it came.
 pub(super) fn intervals_of(row: &Row) -> impl Iterator<Item = WaterInterval> + '_ {
     let times = &row.reading.times;
     let base = times.measured.unwrap_or(times.effective);
@@ -54,6 +56,10 @@ pub(super) fn intervals_of(row: &Row) -> impl Iterator<Item = WaterInterval> + '
         deltas.iter().zip(0_i64..).filter_map(move |(delta, i)| {
             let after_s = i.checked_mul(interval)?.checked_add(first)?;
             let end = base.ms().checked_add(after_s.checked_mul(1000)?)?;
+            let age = times.effective.ms().checked_sub(end)?;
+            if !(-FUTURE_MS..=PAST_LONG_MS).contains(&age) {
+                return None;
+            }
             Some(WaterInterval {
                 imei,
                 station: row.station.clone(),

@@ -1,7 +1,7 @@
 //! Bringing one batch to the server, until every reading in it is stored or refused for good.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use super::client::InfluxClient;
 use super::retry::{Answer, Backoff};
 use crate::sink::SinkStatus;
 
-/// When so many single readings in a row were refused and none of the batch was taken, it is not the
-/// readings: a wrong organisation, or a proxy that answers 400 to everything, must not empty the log
-/// into the dead letter.
+/// When so many single readings in a row were refused and none was taken, in one batch or over
+/// several, it is not the readings: a wrong organisation, or a proxy that answers 400 to everything,
+/// must not empty the log into the dead letter.
 const NOT_THE_READINGS: usize = 64;
 
 /// What is needed to deliver.
@@ -26,6 +26,8 @@ pub(super) struct Courier {
     max_backoff: Duration,
     /// Whether server and bucket have been looked at since the last time something was wrong there.
     prepared: AtomicBool,
+    /// Readings refused by the batches since the last one of which anything was taken.
+    refused_in_a_row: AtomicUsize,
 }
 
 /// A reading the server refused.
@@ -52,7 +54,13 @@ impl Courier {
         status: Arc<SinkStatus>,
         max_backoff: Duration,
     ) -> Self {
-        Self { client, status, max_backoff, prepared: AtomicBool::new(false) }
+        Self {
+            client,
+            status,
+            max_backoff,
+            prepared: AtomicBool::new(false),
+            refused_in_a_row: AtomicUsize::new(0),
+        }
     }
 
     /// Delivers a batch, however long it takes. May be dropped at any point.
@@ -106,6 +114,14 @@ impl Courier {
             }
             delivered.refused.push(Refusal { unit: range.start, words });
         }
+        let before = self.refused_in_a_row.load(Ordering::Relaxed);
+        let in_a_row = if taken > 0 { 0 } else { before + delivered.refused.len() };
+        if in_a_row >= NOT_THE_READINGS
+            && let Some(last) = delivered.refused.pop()
+        {
+            return Ok(Err(last.words));
+        }
+        self.refused_in_a_row.store(in_a_row, Ordering::Relaxed);
         delivered.fits = (too_large && taken > 0).then_some(taken);
         Ok(Ok(delivered))
     }

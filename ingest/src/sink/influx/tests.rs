@@ -244,6 +244,25 @@ async fn a_server_that_refuses_everything_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_every_small_batch_is_not_believed_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(|_| Reply::Status(400, "no such database")).await;
+    let log = TestLog::default();
+    for n in 0..20 {
+        log.push(frame(u64::from(n) + 1, rows(n * 10..(n + 1) * 10)));
+    }
+    let sink = start(dir.path(), InfluxConfig { batch_points: 10, ..config(&server) }, &log);
+    let refuses = "the server refuses every reading: 400 no such database";
+    sink.until("trouble is named", |f| f.trouble.as_deref() == Some(refuses)).await;
+    let figures = sink.status.figures();
+    assert_eq!((figures.refused, figures.cursor), (60, 6));
+    server.writes(|_| STORED);
+    log.close();
+    let figures = sink.end().await;
+    assert_eq!((figures.stored, figures.refused, figures.cursor), (140, 60, 20));
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_said_aloud_and_nothing_is_passed_over() {
     for (status, words) in [(401, "unauthorized"), (403, "forbidden"), (404, "bucket not found")] {
         let dir = tempfile::tempdir().unwrap();

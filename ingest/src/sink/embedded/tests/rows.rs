@@ -145,6 +145,24 @@ fn a_meters_history_becomes_intervals_and_a_repeated_one_is_told_once() {
 }
 
 #[test]
+fn a_history_of_years_does_not_make_a_file_for_each() {
+    let mut driven = Driven::open(SimIo::new());
+    let mut report = row(Kind::Water, 5, 1, DAY);
+    let (years, at) = (10 * 365 * 86_400, report.reading.times.effective);
+    report.reading.body = Body::Water(Water {
+        history_first_end_s: Some(-2 * years),
+        history_interval_s: Some(years),
+        history_delta_l: vec![1; 5],
+        ..Water::default()
+    });
+    driven.push(&[frame(1, vec![report])]);
+    driven.flush().unwrap();
+    let found = driven.store.water_intervals(imei(5), 0, i64::MAX).unwrap();
+    assert_eq!(found.iter().map(|i| i.interval_end).collect::<Vec<_>>(), [at]);
+    assert_eq!(driven.store.stats().tables[&Table::WaterInterval].files, 1);
+}
+
+#[test]
 fn one_devices_rows_are_found_among_many_pages_and_row_groups() {
     let mut driven = Driven::open(SimIo::new());
     let rows: Vec<_> = (0..140_000)
