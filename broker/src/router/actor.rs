@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use hashbrown::{HashMap, HashSet};
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
@@ -298,14 +299,7 @@ impl Actor {
             max_segment_count: SEGMENTS,
             ..rumqttd::RouterConfig::default()
         };
-        let sender = rumqttd::Router::new(0, config).spawn();
-        let open: Open = Box::new(move |name| {
-            LinkBuilder::new(name, sender.clone())
-                .build()
-                .map(|(tx, rx, _)| (tx, rx))
-                .inspect_err(|error| tracing::warn!(%error, "no link to the router"))
-                .ok()
-        });
+        let open = spawn(config);
         let Some((publisher, watched)) = open("publisher") else {
             return self.failed("it does not answer");
         };
@@ -355,12 +349,46 @@ impl Running {
     }
 }
 
+/// Starts a router.
+fn spawn(config: rumqttd::RouterConfig) -> Open {
+    let sender = rumqttd::Router::new(0, config).spawn();
+    Box::new(move |name| {
+        LinkBuilder::new(name, sender.clone())
+            .build()
+            .map(|(tx, rx, _)| (tx, rx))
+            .inspect_err(|error| tracing::warn!(%error, "no link to the router"))
+            .ok()
+    })
+}
+
 /// Ends a router: see the module's documentation of `router`.
 fn provoke_end(open: &Open) {
-    if let Some((mut tx, rx)) = open("end") {
-        send(&mut tx, disconnect());
+    if let Some((mut tx, _rx)) = open("end") {
+        let payload = Bytes::from_owner(LastWords);
+        // No filter has that topic, since each has a prefix: the router drops the publish.
+        let publish = protocol::Publish::new(Bytes::from_static(b"end"), payload, false);
         // An error says that it has ended already.
-        drop(rx.ready());
+        send(&mut tx, Packet::Publish(publish, None));
+    }
+}
+
+/// A payload that ends the thread on which it is dropped, if that is a router's. It unwinds without
+/// the panic hook: nothing failed, and whoever reads the log is not to believe so.
+struct LastWords;
+
+impl AsRef<[u8]> for LastWords {
+    fn as_ref(&self) -> &[u8] {
+        b"end"
+    }
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let thread = std::thread::current();
+        let router = thread.name().is_some_and(|name| name.starts_with("router-"));
+        if router && !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new("the router is no longer needed"));
+        }
     }
 }
 
@@ -389,4 +417,40 @@ fn subscribe(tx: &mut LinkTx, filter: &str) {
 /// ended, which its watcher tells as well.
 fn send(tx: &mut LinkTx, packet: Packet) -> bool {
     matches!(tx.send(packet).now_or_never(), Some(Ok(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_router_ends_without_a_word_on_the_standard_error() {
+        static PANICS: AtomicUsize = AtomicUsize::new(0);
+        let other = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name().is_some_and(|name| name.starts_with("router-")) {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            }
+            other(info);
+        }));
+        let config = rumqttd::RouterConfig {
+            max_connections: 10,
+            max_outgoing_packet_count: 200,
+            max_segment_size: MIN_SEGMENT,
+            max_segment_count: SEGMENTS,
+            ..rumqttd::RouterConfig::default()
+        };
+        let open = spawn(config);
+        let watched = open("watched");
+        assert!(watched.is_some());
+        provoke_end(&open);
+        let since = std::time::Instant::now();
+        while open("late").is_some() {
+            assert!(since.elapsed() < Duration::from_secs(10), "the router runs on");
+            std::thread::yield_now();
+        }
+        assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+    }
 }
