@@ -176,7 +176,8 @@ impl Link {
                 if let Some(expiry) = disconnect.session_expiry {
                     self.expiry_changed = Some(expiry);
                 }
-                Err(End::Client { will: disconnect.reason == Reason::DISCONNECT_WITH_WILL })
+                // Any code but that of a normal disconnection leaves the will [MQTT-3.1.2-10].
+                Err(End::Client { will: disconnect.reason != Reason::SUCCESS })
             }
             Packet::Subscribe(subscribe) => {
                 self.subscribe(subscribe, out);

@@ -87,12 +87,13 @@ async fn mqtt_3_1_2_8_a_will_is_published_when_its_client_is_lost_and_not_when_i
     for (name, words, published) in [
         ("left", Some(&[0xe0, 0][..]), false),
         ("with", Some(&[0xe0, 1, 4]), true),
+        ("failed", Some(&[0xe0, 1, 0x80]), true),
         ("lost", None, true),
         ("broke", Some(&[0xff, 0xff]), true),
     ] {
         let mut client = running.raw().await;
         let topic = format!("w/{name}");
-        let delay = (name == "with").then_some(0);
+        let delay = matches!(name, "with" | "failed").then_some(0);
         client.send(&with_will(name, &topic, delay, 0, 0)).await;
         assert_eq!(client.packet().await[3], 0);
         if let Some(words) = words {
