@@ -25,6 +25,12 @@ impl Link {
             return self.refuse(&publish, out);
         }
         if publish.qos == QoS::ExactlyOnce {
+            if self.undecided.contains(&publish.id)
+                || self.held.iter().any(|held| held.qos == publish.qos && held.id == publish.id)
+            {
+                // PUBREC comes when the first of the two is durable and has its turn.
+                return Ok(());
+            }
             if self.session.lock().received.contains(&publish.id) {
                 encode::ack(
                     out,
@@ -34,12 +40,6 @@ impl Link {
                     Reason::SUCCESS,
                     &[],
                 );
-                return Ok(());
-            }
-            if self.undecided.contains(&publish.id)
-                || self.held.iter().any(|held| held.qos == publish.qos && held.id == publish.id)
-            {
-                // PUBREC comes when the first of the two is durable.
                 return Ok(());
             }
         }
