@@ -272,3 +272,19 @@ async fn mqtt_4_3_3_a_qos_2_publish_repeated_while_its_turn_has_not_come_leaves_
     subscriber.expect(&publish_v4(QOS1, "x", Some(1), b"first")).await;
     subscriber.expect(&publish_v4(QOS1, "x", Some(2), b"second")).await;
 }
+
+#[tokio::test]
+async fn mqtt_3_4_2_3_user_properties_that_would_pass_the_clients_packet_size_are_left_out() {
+    let (handler, mut offers) = Scripted::manual();
+    let running = start(defaults(), handler).await;
+    let partly = Acknowledgement { rejected: 2, reason: Some("bad_imei"), nothing_accepted: false };
+    for (maximum, answer_len) in [(39, 39), (38, 4)] {
+        let mut client = running.raw().await;
+        client.send(&support::connect_v5("c", true, 0, &[0x27, 0, 0, 0, maximum])).await;
+        client.packet().await;
+        client.send(&publish_v5(QOS1, "t/x", Some(1), &[], b"")).await;
+        within("an offer", offers.recv()).await.unwrap().1.durable(partly);
+        let answer = client.packet().await;
+        assert_eq!(answer.len(), answer_len, "{answer:02x?}");
+    }
+}
