@@ -108,9 +108,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn turn(&mut self) -> Result<(), End> {
         self.take_packets()?;
-        self.link.acknowledge(&mut self.out)?;
+        // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
         self.link.send_messages(&mut self.out, WRITE_LOW)?;
+        self.link.acknowledge(&mut self.out)?;
         if self.drain_until.is_some() && self.link.pending() == 0 && self.out.is_empty() {
             return Err(End::Shutdown);
         }

@@ -268,9 +268,9 @@ impl Link {
         let mut unsent = BytesMut::new();
         self.failed = [true; 2];
         loop {
+            self.retry();
             // Its only error is the end that has come already.
             let _ended = self.acknowledge(&mut unsent);
-            self.retry();
             if self.pending() == 0 {
                 return;
             }
