@@ -1,8 +1,9 @@
 //! One connection: CONNECT, then the socket loop until it ends, then what is left to do.
 //!
 //! The loop reads as much as there is, takes every packet of it, and writes everything that came of
-//! it at once. While the link is paused the socket is not read and the keep-alive timer stands still
-//! (MECHANISMS 11); what was read is still served.
+//! it at once. While the link is paused, or the client is slow to take what is written to it, the
+//! socket is not read and the keep-alive timer stands still (MECHANISMS 11); what was read is still
+//! served.
 
 mod handshake;
 #[cfg(test)]
@@ -117,8 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let draining = self.drain_until.is_some();
         let paused = self.link.is_paused();
+        let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
         if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.pause(paused || draining);
+            keep_alive.pause(!reading);
         }
         if self.out.is_empty() {
             self.stalled_since = None;
@@ -129,7 +131,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(due) = due.filter(|due| *due < self.timer.deadline()) {
             self.timer.as_mut().reset(due);
         }
-        let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
         let acks = Arc::clone(self.link.acks());
         let session = Arc::clone(self.link.session());
         if self.input.capacity() - self.input.len() < self.read_size {
