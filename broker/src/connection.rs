@@ -111,8 +111,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.take_packets()?;
         // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
-        self.link.send_messages(&mut self.out, WRITE_LOW)?;
         self.link.acknowledge(&mut self.out)?;
+        self.link.send_messages(&mut self.out, WRITE_LOW)?;
         if self.drain_until.is_some() && self.link.pending() == 0 && self.out.is_empty() {
             return Err(End::Shutdown);
         }
@@ -205,7 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Writes what is due to a client that can still be told something, and closes.
+    /// Writes what is due to a client that can still be told something, and closes. What it goes on
+    /// to send is read for a while and thrown away: a socket closed on unread bytes is reset, and
+    /// the last words may go with it.
     async fn farewell(&mut self, end: &End) {
         if matches!(end, End::Socket(_) | End::Closed | End::WriteTimeout) {
             return;
@@ -216,7 +218,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let out = std::mem::take(&mut self.out);
         let last_words = async {
             self.write.write_all(&out).await?;
-            self.write.shutdown().await
+            self.write.shutdown().await?;
+            self.input.clear();
+            while end.reason().is_some() && self.read.read_buf(&mut self.input).await? > 0 {
+                self.input.clear();
+            }
+            Ok::<_, std::io::Error>(())
         };
         // Nobody is left to tell that the client did not listen.
         let _unheard = tokio::time::timeout(FAREWELL, last_words).await;
