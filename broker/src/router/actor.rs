@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
 use hashbrown::{HashMap, HashSet};
-use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
+use rumqttd::local::LinkTx;
 use rumqttd::protocol::{self, Packet};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -18,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::{Command, Inbox};
 use super::names::Names;
 use super::reader::{Reader, watch};
+use super::thread::{Open, provoke_end, send, spawn};
 use super::{RouterState, Settings, envelope, filter_key};
 use crate::metrics::Metrics;
 use crate::session::Session;
@@ -42,9 +41,6 @@ const HUNG: Duration = Duration::from_secs(5);
 
 /// Wait before a router is started again, so that one that cannot start is not started in a circle.
 const RESTART_BACKOFF: Duration = Duration::from_millis(100);
-
-/// Opens a link by name; holds the router's sender, whose type the library does not name.
-type Open = Box<dyn Fn(&str) -> Option<(LinkTx, LinkRx)> + Send>;
 
 /// See the module.
 pub(super) struct Actor {
@@ -349,49 +345,6 @@ impl Running {
     }
 }
 
-/// Starts a router.
-fn spawn(config: rumqttd::RouterConfig) -> Open {
-    let sender = rumqttd::Router::new(0, config).spawn();
-    Box::new(move |name| {
-        LinkBuilder::new(name, sender.clone())
-            .build()
-            .map(|(tx, rx, _)| (tx, rx))
-            .inspect_err(|error| tracing::warn!(%error, "no link to the router"))
-            .ok()
-    })
-}
-
-/// Ends a router: see the module's documentation of `router`.
-fn provoke_end(open: &Open) {
-    if let Some((mut tx, _rx)) = open("end") {
-        let payload = Bytes::from_owner(LastWords);
-        // No filter has that topic, since each has a prefix: the router drops the publish.
-        let publish = protocol::Publish::new(Bytes::from_static(b"end"), payload, false);
-        // An error says that it has ended already.
-        send(&mut tx, Packet::Publish(publish, None));
-    }
-}
-
-/// A payload that ends the thread on which it is dropped, if that is a router's. It unwinds without
-/// the panic hook: nothing failed, and whoever reads the log is not to believe so.
-struct LastWords;
-
-impl AsRef<[u8]> for LastWords {
-    fn as_ref(&self) -> &[u8] {
-        b"end"
-    }
-}
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        let thread = std::thread::current();
-        let router = thread.name().is_some_and(|name| name.starts_with("router-"));
-        if router && !std::thread::panicking() {
-            std::panic::resume_unwind(Box::new("the router is no longer needed"));
-        }
-    }
-}
-
 fn disconnect() -> Packet {
     let reason_code = protocol::DisconnectReasonCode::NormalDisconnection;
     Packet::Disconnect(protocol::Disconnect { reason_code }, None)
@@ -411,46 +364,4 @@ fn subscribe(tx: &mut LinkTx, filter: &str) {
     let properties =
         protocol::SubscribeProperties { id: Some(filter_key(filter)), user_properties: Vec::new() };
     send(tx, Packet::Subscribe(subscribe, Some(properties)));
-}
-
-/// Sends a packet; the future never waits, though the call may. An error says that the router has
-/// ended, which its watcher tells as well.
-fn send(tx: &mut LinkTx, packet: Packet) -> bool {
-    matches!(tx.send(packet).now_or_never(), Some(Ok(_)))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    #[test]
-    fn a_router_ends_without_a_word_on_the_standard_error() {
-        static PANICS: AtomicUsize = AtomicUsize::new(0);
-        let other = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if std::thread::current().name().is_some_and(|name| name.starts_with("router-")) {
-                PANICS.fetch_add(1, Ordering::SeqCst);
-            }
-            other(info);
-        }));
-        let config = rumqttd::RouterConfig {
-            max_connections: 10,
-            max_outgoing_packet_count: 200,
-            max_segment_size: MIN_SEGMENT,
-            max_segment_count: SEGMENTS,
-            ..rumqttd::RouterConfig::default()
-        };
-        let open = spawn(config);
-        let watched = open("watched");
-        assert!(watched.is_some());
-        provoke_end(&open);
-        let since = std::time::Instant::now();
-        while open("late").is_some() {
-            assert!(since.elapsed() < Duration::from_secs(10), "the router runs on");
-            std::thread::yield_now();
-        }
-        assert_eq!(PANICS.load(Ordering::SeqCst), 0);
-    }
 }
