@@ -39,6 +39,9 @@ pub(crate) struct Client {
     pub(crate) receive_maximum: u16,
     pub(crate) max_packet: Option<u32>,
     pub(crate) problem_information: bool,
+    /// CONNECT asked for a session that outlives its connection: only then may DISCONNECT say for
+    /// how long [3.14.2.2.2].
+    pub(crate) session_outlives: bool,
 }
 
 /// A publish whose ticket has no outcome yet, or whose outcome has to wait its turn.
@@ -174,6 +177,12 @@ impl Link {
             }
             Packet::Disconnect(disconnect) => {
                 if let Some(expiry) = disconnect.session_expiry {
+                    if expiry > 0 && !self.client.session_outlives {
+                        return Err(End::invalid(
+                            "a session expiry in DISCONNECT that CONNECT did not have",
+                            Reason::PROTOCOL_ERROR,
+                        ));
+                    }
                     self.expiry_changed = Some(expiry);
                 }
                 // Any code but that of a normal disconnection leaves the will [MQTT-3.1.2-10].
