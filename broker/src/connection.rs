@@ -1,8 +1,8 @@
 //! One connection: CONNECT, then the socket loop until it ends, then what is left to do.
 //!
 //! The loop reads as much as there is, takes every packet of it, and writes everything that came of
-//! it at once. While the link is paused the socket is not read and the keep-alive timer stands
-//! still; what was read is still served.
+//! it at once. While the link is paused, or the client is slow to take what is written to it, the
+//! socket is not read and the keep-alive timer stands still; what was read is still served.
 
 mod handshake;
 #[cfg(test)]
@@ -108,16 +108,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn turn(&mut self) -> Result<(), End> {
         self.take_packets()?;
-        self.link.acknowledge(&mut self.out)?;
+        // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
+        self.link.acknowledge(&mut self.out)?;
         self.link.send_messages(&mut self.out, WRITE_LOW)?;
         if self.drain_until.is_some() && self.link.pending() == 0 && self.out.is_empty() {
             return Err(End::Shutdown);
         }
         let draining = self.drain_until.is_some();
         let paused = self.link.is_paused();
+        let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
         if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.pause(paused || draining);
+            keep_alive.pause(!reading);
         }
         if self.out.is_empty() {
             self.stalled_since = None;
@@ -128,7 +130,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(due) = due.filter(|due| *due < self.timer.deadline()) {
             self.timer.as_mut().reset(due);
         }
-        let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
         let acks = Arc::clone(self.link.acks());
         let session = Arc::clone(self.link.session());
         if self.input.capacity() - self.input.len() < self.read_size {
@@ -203,7 +204,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Writes what is due to a client that can still be told something, and closes.
+    /// Writes what is due to a client that can still be told something, and closes. What it goes on
+    /// to send is read for a while and thrown away: a socket closed on unread bytes is reset, and
+    /// the last words may go with it.
     async fn farewell(&mut self, end: &End) {
         if matches!(end, End::Socket(_) | End::Closed | End::WriteTimeout) {
             return;
@@ -214,7 +217,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let out = std::mem::take(&mut self.out);
         let last_words = async {
             self.write.write_all(&out).await?;
-            self.write.shutdown().await
+            self.write.shutdown().await?;
+            self.input.clear();
+            while end.reason().is_some() && self.read.read_buf(&mut self.input).await? > 0 {
+                self.input.clear();
+            }
+            Ok::<_, std::io::Error>(())
         };
         // Nobody is left to tell that the client did not listen.
         let _unheard = tokio::time::timeout(FAREWELL, last_words).await;

@@ -18,22 +18,22 @@ impl Shared {
     /// Retains a message if it says so, and gives it to its subscribers. Never waits.
     pub(crate) fn deliver(&self, mut message: Message) {
         message.retain &= topic::may_retain(&message.topic);
+        if message.retain {
+            // Before its subscribers are looked up: who subscribes in between finds it retained.
+            message = message.detached();
+            self.retain(&Arc::new(message.clone()));
+        }
         let mut matched: Vec<(Arc<Session>, Subscription)> = Vec::new();
         self.subscriptions.visit(&message.topic, |session, subscription| {
             if takes(session, subscription, &message) {
                 matched.push((Arc::clone(session), subscription.clone()));
             }
         });
-        if matched.is_empty() && !message.retain {
+        if matched.is_empty() {
             return;
         }
-        let message = Arc::new(message.detached());
-        if message.retain && !self.retained.set(&message) {
-            self.metrics.retained_refused.increment(1);
-            tracing::warn!(topic = %message.topic,
-                "a message was not retained: retained_bytes are in use");
-        }
-        let mut live = message.qos == QoS::AtMostOnce && !matched.is_empty();
+        let message = Arc::new(if message.retain { message } else { message.detached() });
+        let mut live = message.qos == QoS::AtMostOnce;
         if !live {
             matched.sort_unstable_by_key(|(session, _)| Arc::as_ptr(session));
             for copies in matched.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
@@ -48,6 +48,14 @@ impl Shared {
         }
         if live {
             self.router.publish(message);
+        }
+    }
+
+    fn retain(&self, message: &Arc<Message>) {
+        if !self.retained.set(message) {
+            self.metrics.retained_refused.increment(1);
+            tracing::warn!(topic = %message.topic,
+                "a message was not retained: retained_bytes are in use");
         }
     }
 
@@ -104,4 +112,88 @@ pub(crate) fn live_copy(
     }
     let delivery = merge(message, matching.iter().copied());
     (delivery.qos == QoS::AtMostOnce).then_some(delivery)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::Broker;
+    use crate::budget::Budget;
+    use crate::config::BrokerConfig;
+    use crate::handler::{AckTicket, Busy, Lane, Publish, PublishHandler};
+    use crate::message::tests::message;
+    use crate::session::QueueLimits;
+    use crate::wire::{RetainHandling, SubscribeOptions};
+
+    const ROUNDS: u64 = 2_000;
+
+    /// Claims nothing.
+    struct Nobody;
+
+    impl PublishHandler for Nobody {
+        fn claims(&self, _: &str) -> Option<Lane> {
+            None
+        }
+
+        fn handle(&self, publish: Publish, ticket: AckTicket) -> Result<(), Busy> {
+            Err(Busy { publish, ticket })
+        }
+
+        fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn who_subscribes_while_a_retained_message_is_delivered_gets_it_one_way_or_the_other() {
+        let shared = Broker::new(BrokerConfig::default(), Arc::new(Nobody)).shared;
+        let options = SubscribeOptions {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Always,
+        };
+        // The round that is asked for, and the one that was delivered.
+        let (asked, delivered) = (AtomicU64::new(0), AtomicU64::new(0));
+        // What takes long to copy leaves time between the steps of a delivery.
+        let long = message("t", &"x".repeat(100_000));
+        let limits = QueueLimits { session: 1 << 20, total: Budget::new(1 << 20) };
+        let limits = Arc::new(limits);
+        let reach = |counter: &AtomicU64, round| {
+            while counter.load(Ordering::Acquire) < round {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for order in 1..=ROUNDS {
+                    let message = Message { order, ..Message::clone(&long) };
+                    reach(&asked, order);
+                    shared.deliver(message);
+                    delivered.store(order, Ordering::Release);
+                }
+            });
+            let mut missed = 0;
+            for round in 1..=ROUNDS {
+                let session = Arc::new(Session::new("s".into(), limits.clone()));
+                session.connect();
+                let subscription = Subscription { filter: "t".into(), options, id: None };
+                asked.store(round, Ordering::Release);
+                for _ in 0..round % 100 * 20 {
+                    std::hint::spin_loop();
+                }
+                shared.subscriptions.insert(&session, subscription);
+                let retained = shared.retained.matching("t");
+                reach(&delivered, round);
+                let live = session.next(10).is_some();
+                if !live && retained.iter().all(|kept| kept.order < round) {
+                    missed += 1;
+                }
+                shared.subscriptions.remove(&session, "t");
+            }
+            assert_eq!(missed, 0, "of {ROUNDS}");
+        });
+    }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Client {
     pub(crate) receive_maximum: u16,
     pub(crate) max_packet: Option<u32>,
     pub(crate) problem_information: bool,
+    /// CONNECT asked for a session that outlives its connection: only then may DISCONNECT say for
+    /// how long [3.14.2.2.2].
+    pub(crate) session_outlives: bool,
 }
 
 /// A publish whose ticket has no outcome yet, or whose outcome has to wait its turn.
@@ -174,9 +177,16 @@ impl Link {
             }
             Packet::Disconnect(disconnect) => {
                 if let Some(expiry) = disconnect.session_expiry {
+                    if expiry > 0 && !self.client.session_outlives {
+                        return Err(End::invalid(
+                            "a session expiry in DISCONNECT that CONNECT did not have",
+                            Reason::PROTOCOL_ERROR,
+                        ));
+                    }
                     self.expiry_changed = Some(expiry);
                 }
-                Err(End::Client { will: disconnect.reason == Reason::DISCONNECT_WITH_WILL })
+                // Any code but that of a normal disconnection leaves the will [MQTT-3.1.2-10].
+                Err(End::Client { will: disconnect.reason != Reason::SUCCESS })
             }
             Packet::Subscribe(subscribe) => {
                 self.subscribe(subscribe, out);
@@ -267,9 +277,9 @@ impl Link {
         let mut unsent = BytesMut::new();
         self.failed = [true; 2];
         loop {
+            self.retry();
             // Its only error is the end that has come already.
             let _ended = self.acknowledge(&mut unsent);
-            self.retry();
             if self.pending() == 0 {
                 return;
             }

@@ -10,9 +10,9 @@
 //! * it silently forgets what a slow reader has not taken: so only copies of QoS 0 go by it, and each
 //!   session's link is drained at once into the session's own bounded queue;
 //! * it keeps every filter, topic and client id that it ever saw: links have names from a pool, and a
-//!   router that has seen too much is replaced. It can only be stopped by a panic of its own
-//!   thread, since it holds a sender to itself: the one that is provoked to end a replaced router is
-//!   the wake-up of a link that is gone;
+//!   router that has seen too much is replaced. It can only be stopped by a panic of its own thread,
+//!   since it holds a sender to itself: it is sent a payload that unwinds the thread as it is
+//!   dropped, past the panic hook, so that nobody reads of a panic where nothing failed;
 //! * its thread may panic of itself: that is logged, counted, shown by [`Router::health`], and cured
 //!   by a new router to which every subscriber is linked anew. What was on its way is lost, which
 //!   QoS 0 allows; nothing else is on its way there.
@@ -27,6 +27,7 @@ mod names;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;

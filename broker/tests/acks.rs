@@ -249,3 +249,58 @@ async fn every_acknowledgement_is_counted_by_its_class_and_timed() {
     assert_eq!(classes, [once("partly_rejected"), once("rejected"), once("success")]);
     assert_eq!((received, timed), (3, 3));
 }
+
+#[tokio::test]
+async fn what_is_not_the_handlers_does_not_wait_for_an_alarm_that_was_read_before_it() {
+    let (handler, mut offers) = Scripted::manual();
+    let running = start(defaults(), handler.clone()).await;
+    let mut client = running.v4("c").await;
+    handler.set_busy(true);
+    let alarm = publish_v4(QOS1, "a/alarm", Some(1), b"");
+    client.send(&[alarm, publish_v4(QOS1, "home/x", Some(2), b"")].concat()).await;
+    within("a refusal", handler.refused.notified()).await;
+    handler.set_busy(false);
+    let (_, alarm) = within("the alarm", offers.recv()).await.unwrap();
+    client.expect(&[0x40, 2, 0, 2]).await;
+    alarm.durable(Acknowledgement::default());
+    client.expect(&[0x40, 2, 0, 1]).await;
+}
+
+#[tokio::test]
+async fn mqtt_3_4_2_3_user_properties_that_would_pass_the_clients_packet_size_are_left_out() {
+    let (handler, mut offers) = Scripted::manual();
+    let running = start(defaults(), handler).await;
+    let partly = Acknowledgement { rejected: 2, reason: Some("bad_imei"), nothing_accepted: false };
+    for (maximum, answer_len) in [(39, 39), (38, 4)] {
+        let mut client = running.raw().await;
+        client.send(&support::connect_v5("c", true, 0, &[0x27, 0, 0, 0, maximum])).await;
+        client.packet().await;
+        client.send(&publish_v5(QOS1, "t/x", Some(1), &[], b"")).await;
+        within("an offer", offers.recv()).await.unwrap().1.durable(partly);
+        let answer = client.packet().await;
+        assert_eq!(answer.len(), answer_len, "{answer:02x?}");
+    }
+}
+
+#[tokio::test]
+async fn mqtt_4_3_3_a_qos_2_publish_repeated_while_its_turn_has_not_come_leaves_its_id_free() {
+    let (handler, mut offers) = Scripted::manual();
+    let running = start(defaults(), handler).await;
+    let mut subscriber = running.v4("s").await;
+    subscriber.send(&support::subscribe_v4(1, "x", 1)).await;
+    subscriber.expect(&[0x90, 3, 0, 1, 1]).await;
+    let mut client = running.v4("c").await;
+    client.send(&publish_v4(QOS1, "t/x", Some(1), b"")).await;
+    let (_, ticket) = within("an offer", offers.recv()).await.unwrap();
+    client.send(&publish_v4(QOS2, "x", Some(2), b"first")).await;
+    client.send(&publish_v4(QOS2 | 8, "x", Some(2), b"first")).await;
+    client.expect_silence().await;
+    ticket.durable(Acknowledgement::default());
+    client.expect(&[0x40, 2, 0, 1, 0x50, 2, 0, 2]).await;
+    client.send(&[0x62, 2, 0, 2]).await;
+    client.expect(&[0x70, 2, 0, 2]).await;
+    client.send(&publish_v4(QOS2, "x", Some(2), b"second")).await;
+    client.expect(&[0x50, 2, 0, 2]).await;
+    subscriber.expect(&publish_v4(QOS1, "x", Some(1), b"first")).await;
+    subscriber.expect(&publish_v4(QOS1, "x", Some(2), b"second")).await;
+}

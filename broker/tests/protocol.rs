@@ -137,6 +137,21 @@ async fn bad_packets_are_answered_with_their_reason_code() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_still_writing_as_we_close_can_read_why() {
+    let running = running().await;
+    let mut client = running.v5("c").await;
+    client.send(&[0xc1, 0]).await;
+    // The end of the stream: what is behind the reason is not read by the broker and does no harm.
+    let mut said = Vec::new();
+    support::within("the end", client.stream.read_to_end(&mut said)).await.unwrap();
+    assert_eq!(said, [0xe0, 1, 0x81]);
+    for _ in 0..20 {
+        client.send(&[0xc0, 0]).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_topic_alias_stands_for_its_topic() {
     let (handler, mut offers) = Scripted::manual();
     let running = start(BrokerConfig::default(), handler).await;

@@ -60,6 +60,20 @@ async fn a_session_expires_when_it_said_it_would() {
     }
 }
 
+#[tokio::test]
+async fn mqtt_3_14_2_2_2_a_session_that_ends_with_its_connection_is_not_prolonged_by_disconnect() {
+    let running = running().await;
+    let disconnect = [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 60];
+    for (expiry, answer) in [(0, &[0xe0, 1, 0x82][..]), (1, &[])] {
+        let mut client = running.raw().await;
+        client.send(&connect_v5("e", true, 0, &[0x11, 0, 0, 0, expiry])).await;
+        client.packet().await;
+        client.send(&disconnect).await;
+        client.expect(answer).await;
+        client.expect_closed().await;
+    }
+}
+
 /// CONNECT with a will; `delay` for v5.
 fn with_will(id: &str, topic: &str, delay: Option<u8>, expiry: u8, keep_alive: u16) -> Vec<u8> {
     let mut body = text("MQTT");
@@ -87,12 +101,13 @@ async fn mqtt_3_1_2_8_a_will_is_published_when_its_client_is_lost_and_not_when_i
     for (name, words, published) in [
         ("left", Some(&[0xe0, 0][..]), false),
         ("with", Some(&[0xe0, 1, 4]), true),
+        ("failed", Some(&[0xe0, 1, 0x80]), true),
         ("lost", None, true),
         ("broke", Some(&[0xff, 0xff]), true),
     ] {
         let mut client = running.raw().await;
         let topic = format!("w/{name}");
-        let delay = (name == "with").then_some(0);
+        let delay = matches!(name, "with" | "failed").then_some(0);
         client.send(&with_will(name, &topic, delay, 0, 0)).await;
         assert_eq!(client.packet().await[3], 0);
         if let Some(words) = words {

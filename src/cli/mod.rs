@@ -23,9 +23,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// How rumqttd names its router's thread.
-const ROUTER_THREADS: &str = "router-";
-
 /// The telemetry front door of a city's NB-IoT pilot: a PUBACK means the reading is decoded, checked
 /// and on disk.
 #[derive(Debug, Parser)]
@@ -77,7 +74,6 @@ impl Failure {
 
 /// Parses the command line, runs the command, and says how it ended.
 pub(crate) fn main() -> ExitCode {
-    tell_panics();
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -114,19 +110,6 @@ fn describe(error: &anyhow::Error) -> String {
         }
     }
     told
-}
-
-/// rumqttd's router can only be stopped by a panic of its own thread, and the broker says it, louder,
-/// when that happens unasked. So that panic alone is an event of the debug level.
-fn tell_panics() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().name().is_some_and(|name| name.starts_with(ROUTER_THREADS)) {
-            tracing::debug!(%panic, "the router's thread has ended");
-        } else {
-            usual(panic);
-        }
-    }));
 }
 
 /// Runs a command that needs a runtime.

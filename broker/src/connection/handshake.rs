@@ -135,6 +135,7 @@ where
         receive_maximum: connect.receive_maximum,
         max_packet: connect.max_packet,
         problem_information: connect.problem_information,
+        session_outlives: connect.session_expiry.is_some_and(|expiry| expiry > 0),
     };
     let mut connection = Connection {
         shared: Arc::clone(shared),
@@ -154,7 +155,7 @@ where
         drain_until: None,
     };
     let end = connection.run().await;
-    let expiry = connection.link.expiry_changed().filter(|_| expiry != 0).unwrap_or(expiry);
+    let expiry = connection.link.expiry_changed().unwrap_or(expiry);
     let will = ended(shared, &attached, *connect, &end, expiry.min(max_expiry));
     connection.farewell(&end).await;
     let finish = matches!(end, End::Client { .. } | End::Shutdown);

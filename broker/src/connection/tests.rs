@@ -99,6 +99,27 @@ async fn the_keep_alive_stands_still_while_we_do_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_keep_alive_stands_still_while_a_slow_client_takes_a_large_message() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let mut client = connected(&gate, BrokerConfig::default()).await;
+    client.write_all(b"\x82\x06\x00\x01\x00\x01t\x01").await.unwrap();
+    let mut suback = [0; 5];
+    client.read_exact(&mut suback).await.unwrap();
+    // 600,000 bytes of payload at QoS 1, acknowledged and sent back.
+    let publish = [b"\x32\xc5\xcf\x24\x00\x01t\x00\x01".as_slice(), &[7; 600_000]].concat();
+    client.write_all(&publish).await.unwrap();
+    let mut left = 4 + publish.len();
+    while left > 0 {
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        client.write_all(&[0xc0, 0]).await.unwrap();
+        let mut piece = vec![0; left.min(50_000)];
+        client.read_exact(&mut piece).await.unwrap();
+        left -= piece.len();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_in_flight_are_bounded_by_not_reading() {
     let gate = Arc::<Gate>::default();
     let config = BrokerConfig { max_in_flight_bytes: 1000, ..BrokerConfig::default() };

@@ -25,6 +25,12 @@ impl Link {
             return self.refuse(&publish, out);
         }
         if publish.qos == QoS::ExactlyOnce {
+            if self.undecided.contains(&publish.id)
+                || self.held.iter().any(|held| held.qos == publish.qos && held.id == publish.id)
+            {
+                // PUBREC comes when the first of the two is durable and has its turn.
+                return Ok(());
+            }
             if self.session.lock().received.contains(&publish.id) {
                 encode::ack(
                     out,
@@ -34,12 +40,6 @@ impl Link {
                     Reason::SUCCESS,
                     &[],
                 );
-                return Ok(());
-            }
-            if self.undecided.contains(&publish.id)
-                || self.held.iter().any(|held| held.qos == publish.qos && held.id == publish.id)
-            {
-                // PUBREC comes when the first of the two is durable.
                 return Ok(());
             }
         }
@@ -164,7 +164,15 @@ impl Link {
         let first = acknowledgement.reason.unwrap_or_default();
         let details = [("rejected", rejected.as_str()), ("reason", first)];
         let count = if acknowledgement.reason.is_some() { 2 } else { 1 };
-        encode::ack(out, version, kind, id, reason, details.get(..count).unwrap_or_default());
+        let details = details.get(..count).unwrap_or_default();
+        let before = out.len();
+        encode::ack(out, version, kind, id, reason, details);
+        let max = self.client.max_packet.and_then(|max| usize::try_from(max).ok());
+        if max.is_some_and(|max| out.len() - before > max) {
+            // Without them, rather than longer than the client takes [MQTT-3.4.2-3].
+            out.truncate(before);
+            encode::ack(out, version, kind, id, reason, &[]);
+        }
     }
 
     /// A publish that the client may not make: v5 is told, 3.1.1 can only be disconnected

@@ -20,7 +20,7 @@ impl Link {
     pub(super) fn subscribe(&mut self, subscribe: Subscribe, out: &mut BytesMut) {
         let id = subscribe.subscription_id;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
-        let mut retained = Vec::new();
+        let mut dropped = 0;
         self.subscribes = true;
         for (index, wanted) in subscribe.filters.into_iter().enumerate() {
             if index >= MAX_FILTERS {
@@ -31,13 +31,14 @@ impl Link {
             match self.subscribe_one(&subscription) {
                 Ok(is_new) => {
                     codes.push(Reason(subscription.options.qos as u8));
-                    retained.extend(self.retained(&subscription, is_new));
+                    // Filter by filter: together they may bring everything a thousand times.
+                    let retained = self.retained(&subscription, is_new);
+                    dropped += self.session.enqueue_retained(retained);
                 }
                 Err(reason) => codes.push(reason),
             }
         }
         encode::suback(out, self.client.version, subscribe.id, &codes);
-        let dropped = self.session.enqueue_retained(retained);
         self.shared.metrics.subscriber_dropped.increment(dropped as u64);
     }
 

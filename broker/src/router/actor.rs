@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use hashbrown::{HashMap, HashSet};
-use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
+use rumqttd::local::LinkTx;
 use rumqttd::protocol::{self, Packet};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::{Command, Inbox};
 use super::names::Names;
 use super::reader::{Reader, watch};
+use super::thread::{Open, provoke_end, send, spawn};
 use super::{RouterState, Settings, envelope, filter_key};
 use crate::metrics::Metrics;
 use crate::session::Session;
@@ -41,9 +41,6 @@ const HUNG: Duration = Duration::from_secs(5);
 
 /// Wait before a router is started again, so that one that cannot start is not started in a circle.
 const RESTART_BACKOFF: Duration = Duration::from_millis(100);
-
-/// Opens a link by name; holds the router's sender, whose type the library does not name.
-type Open = Box<dyn Fn(&str) -> Option<(LinkTx, LinkRx)> + Send>;
 
 /// See the module.
 pub(super) struct Actor {
@@ -298,14 +295,7 @@ impl Actor {
             max_segment_count: SEGMENTS,
             ..rumqttd::RouterConfig::default()
         };
-        let sender = rumqttd::Router::new(0, config).spawn();
-        let open: Open = Box::new(move |name| {
-            LinkBuilder::new(name, sender.clone())
-                .build()
-                .map(|(tx, rx, _)| (tx, rx))
-                .inspect_err(|error| tracing::warn!(%error, "no link to the router"))
-                .ok()
-        });
+        let open = spawn(config);
         let Some((publisher, watched)) = open("publisher") else {
             return self.failed("it does not answer");
         };
@@ -355,15 +345,6 @@ impl Running {
     }
 }
 
-/// Ends a router: see the module's documentation of `router`.
-fn provoke_end(open: &Open) {
-    if let Some((mut tx, rx)) = open("end") {
-        send(&mut tx, disconnect());
-        // An error says that it has ended already.
-        drop(rx.ready());
-    }
-}
-
 fn disconnect() -> Packet {
     let reason_code = protocol::DisconnectReasonCode::NormalDisconnection;
     Packet::Disconnect(protocol::Disconnect { reason_code }, None)
@@ -383,10 +364,4 @@ fn subscribe(tx: &mut LinkTx, filter: &str) {
     let properties =
         protocol::SubscribeProperties { id: Some(filter_key(filter)), user_properties: Vec::new() };
     send(tx, Packet::Subscribe(subscribe, Some(properties)));
-}
-
-/// Sends a packet; the future never waits, though the call may. An error says that the router has
-/// ended, which its watcher tells as well.
-fn send(tx: &mut LinkTx, packet: Packet) -> bool {
-    matches!(tx.send(packet).now_or_never(), Some(Ok(_)))
 }
