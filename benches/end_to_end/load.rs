@@ -85,6 +85,7 @@ fn station(client: usize) -> String {
 fn encode(load: &Load, client: usize, publishes: usize) -> Vec<Vec<u8>> {
     #[allow(clippy::disallowed_methods)] // the readings are of now, and nothing here is held still
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let began = now.as_millis() as u64 - 24 * 3600 * 1000;
     let topic = format!("nb1/zunyi/{}/u/t", station(client));
     (0..publishes)
         .map(|n| {
@@ -94,7 +95,8 @@ fn encode(load: &Load, client: usize, publishes: usize) -> Vec<Vec<u8>> {
                 station: station(client),
                 session: 1,
                 seq: n as u64,
-                base_time_ms: now.as_millis() as u64,
+                // A device's times rise, as real ones do: else the store would be asked for most.
+                base_time_ms: began + 50 * n as u64,
                 replay: false,
                 readings,
             };
@@ -121,7 +123,7 @@ fn reading(client: usize, n: usize) -> pb::Reading {
     pb::Reading {
         imei: Imei::from_body(86_000_000_000_000 + (client * 100 + device) as u64).get(),
         seq: (n / 40) as u32,
-        measured_delta_ms: -2_000 + (n % 1000) as i64,
+        measured_delta_ms: -2_000 + (n % 40) as i64,
         heard_delta_ms: -500,
         trigger: pb::Trigger::Periodic.into(),
         clock: pb::ClockState::Synced.into(),

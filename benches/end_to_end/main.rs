@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench end_to_end                         # every shape, both servers
-//! cargo bench --bench end_to_end -- --publishes 200000   # longer
+//! cargo bench --bench end_to_end -- --publishes 400000   # longer
 //! ```
 //!
 //! Each server is a process of its own and starts afresh for each shape; the generator is this
