@@ -1,6 +1,7 @@
 //! Decode, normalize, log, store: the acknowledged path, its sinks and its HTTP side.
 
 mod ack;
+mod causes;
 pub mod clock;
 pub mod config;
 pub mod http;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::causes::Chain;
 use crate::pipeline::frame::DurableFrame;
 use crate::pipeline::replay;
 use crate::sink::{Fed, FeedError, FrameSource};
@@ -227,21 +228,6 @@ fn read_some(reader: &mut Reader, visible: u64, max_bytes: usize) -> Result<Take
         frames.push(Arc::new(frame));
     }
     Ok((frames, reader.position().0))
-}
-
-/// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut at = self.0.source();
-        while let Some(cause) = at {
-            write!(f, ": {cause}")?;
-            at = cause.source();
-        }
-        Ok(())
-    }
 }
 
 impl FrameSource for LogSource {

@@ -28,8 +28,6 @@ use crate::wal::{AppendError, SyncPolicy};
 const LOOKS: u32 = 20;
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(1);
-/// The first window of time in which a device's last reading is looked for.
-const FIRST_WINDOW_MS: i64 = 24 * 3600 * 1000;
 
 /// What there is to see.
 pub(super) struct ServiceView {
@@ -155,7 +153,7 @@ impl View for ServiceView {
             None => {
                 // No effective time lies further ahead of our clock.
                 let end_ms = self.clock.now().ms().saturating_add(FUTURE_MS + 1);
-                last_stored(&self.store, imei, end_ms).map_err(|e| self.unanswered(e))?
+                self.store.latest(imei, end_ms).map_err(|e| self.unanswered(e))?
             }
         };
         let as_of_lsn = value.as_ref().map_or(as_of_lsn, |row| as_of_lsn.max(row.lsn));
@@ -210,21 +208,6 @@ impl View for ServiceView {
 
 fn view_error(error: impl std::fmt::Display) -> ViewError {
     ViewError(error.to_string())
-}
-
-/// A device's newest row, looked for in windows that go back from `end_ms` and grow.
-fn last_stored(store: &Store, imei: Imei, end_ms: i64) -> Result<Option<Row>, QueryError> {
-    let (mut to, mut window) = (end_ms, FIRST_WINDOW_MS);
-    while to > 0 {
-        let from = to.saturating_sub(window).max(0);
-        let mut rows = store.history(imei, from, to, usize::MAX)?;
-        if let Some(row) = rows.pop() {
-            return Ok(Some(row));
-        }
-        to = from;
-        window = window.saturating_mul(4);
-    }
-    Ok(None)
 }
 
 fn station(station: &Station) -> Value {

@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::open::Opened;
+use crate::causes::Chain;
 use crate::config::Config;
 use crate::http;
 use crate::http::view::View;
@@ -69,16 +70,24 @@ impl Parts {
         let mut sinks = JoinSet::new();
         let (sink, status) = embedded;
         let feed = pipeline.feed(sink.cursor(), status);
-        sinks.spawn(async { (Component::Embedded, sink.run(feed).await.map_err(chain)) });
+        sinks.spawn(async {
+            (Component::Embedded, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
+        });
         let (sink, status) = dead_letter;
         let feed = pipeline.feed(sink.cursor(), status);
-        sinks.spawn(async { (Component::DeadLetter, sink.run(feed).await.map_err(chain)) });
+        sinks.spawn(async {
+            (Component::DeadLetter, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
+        });
         let influx = influx.map(|(sink, status)| {
             let feed = pipeline.feed(sink.cursor(), status);
-            let run = async { (Component::Influx, sink.run(feed).await.map_err(chain)) };
+            let run = async {
+                (Component::Influx, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
+            };
             sinks.spawn(run).id()
         });
-        sinks.spawn(async { (Component::Pipeline, keeper.run().await.map_err(chain)) });
+        sinks.spawn(async {
+            (Component::Pipeline, keeper.run().await.map_err(|e| Chain(&e).to_string()))
+        });
 
         let mut chores = JoinSet::new();
         chores.spawn(trim(Arc::clone(pipeline), view.sinks.clone()));
@@ -138,18 +147,6 @@ impl Parts {
     }
 }
 
-/// An error with all its causes in one line.
-fn chain(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 fn died(error: &JoinError) -> String {
     format!("its task died: {error}")
 }
@@ -162,7 +159,7 @@ pub(super) async fn trim_once(pipeline: &Arc<Pipeline>, sinks: &[Arc<SinkStatus>
         Ok(Ok(0)) | Err(_) => {}
         Ok(Ok(segments)) => tracing::debug!(segments, "log segments were deleted"),
         // Disk that is not freed; the next look tries again.
-        Ok(Err(e)) => tracing::warn!(error = chain(e), "the log cannot be shortened"),
+        Ok(Err(e)) => tracing::warn!(error = %Chain(&e), "the log cannot be shortened"),
     }
 }
 

@@ -224,8 +224,10 @@ fn value(field: &'static Field) -> BoxedStrategy<Option<Owned>> {
     option::of(known).boxed()
 }
 
+/// A [`Value`] that owns its lists, as strategies must.
 #[derive(Debug, Clone)]
-enum Owned {
+#[allow(missing_docs)] // as there
+pub enum Owned {
     Int(i64),
     Float(f64),
     Bool(bool),
@@ -235,7 +237,9 @@ enum Owned {
 }
 
 impl Owned {
-    fn value(&self) -> Value<'_> {
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> Value<'_> {
         match self {
             Self::Int(v) => Value::Int(*v),
             Self::Float(v) => Value::Float(*v),

@@ -17,6 +17,8 @@ use std::time::Duration;
 use influxdb2::RequestError;
 use reqwest::StatusCode;
 
+use crate::causes::Chain;
+
 /// The first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How much of a server's words is kept.
@@ -66,26 +68,16 @@ pub(super) fn classify(error: &RequestError) -> Answer {
             }
         }
         RequestError::ReqwestProcessing { source } if source.is_builder() => {
-            Answer::Stop(shortened(&chain(source)))
+            Answer::Stop(shortened(&Chain(source).to_string()))
         }
         RequestError::ReqwestProcessing { source } if source.is_timeout() => {
             Answer::Again("no answer in time".to_owned())
         }
-        RequestError::ReqwestProcessing { source } => Answer::Again(shortened(&chain(source))),
+        RequestError::ReqwestProcessing { source } => {
+            Answer::Again(shortened(&Chain(source).to_string()))
+        }
         other => Answer::Again(shortened(&other.to_string())),
     }
-}
-
-/// An error with its causes, which say what happened.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// One line of bounded length, whatever the server wrote.

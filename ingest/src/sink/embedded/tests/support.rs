@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use loushan_schemas::field::{Field, FieldType, Value};
+use loushan_schemas::field::{Field, FieldType};
 use loushan_schemas::ids::{Imei, Region, StationId};
 use loushan_schemas::kind::Kind;
 use loushan_schemas::quality::{Quality, QualityReason};
 use loushan_schemas::reading::{Body, Common, Reading, TimeSource, Times};
 use loushan_schemas::row::Row;
+use loushan_schemas::sample::arbitrary::Owned;
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
@@ -38,29 +39,6 @@ pub(super) fn log_id() -> LogId {
 
 pub(super) fn imei(n: u64) -> Imei {
     Imei::from_body(86_000_000_000_000 + n)
-}
-
-#[derive(Debug, Clone)]
-enum Owned {
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    Enum(i32),
-    EnumList(Vec<i32>),
-    IntList(Vec<i32>),
-}
-
-impl Owned {
-    fn value(&self) -> Value<'_> {
-        match self {
-            Self::Int(v) => Value::Int(*v),
-            Self::Float(v) => Value::Float(*v),
-            Self::Bool(v) => Value::Bool(*v),
-            Self::Enum(v) => Value::Enum(*v),
-            Self::EnumList(v) => Value::EnumList(v),
-            Self::IntList(v) => Value::IntList(v),
-        }
-    }
 }
 
 fn field_value(field: &Field) -> BoxedStrategy<Option<Owned>> {
