@@ -1,13 +1,51 @@
 //! Who may connect, publish and subscribe: the seam, and the answer for a loopback address.
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What a connection came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// MQTT on a socket.
+    Tcp,
+    /// MQTT in TLS.
+    Tls,
+    /// MQTT in WebSocket frames.
+    WebSocket,
+    /// MQTT in WebSocket frames in TLS.
+    SecureWebSocket,
+}
+
+/// Who is at the other end, as far as the transport tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    /// What it came over.
+    pub transport: Transport,
+    /// The client's own certificate (DER), where TLS asked for one and has verified it.
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+impl Peer {
+    /// A peer on a plain socket.
+    #[must_use]
+    pub const fn tcp(address: SocketAddr) -> Self {
+        Self { address, transport: Transport::Tcp, certificate: None }
+    }
+}
 
 /// What a CONNECT presents.
 pub struct Credentials<'a> {
-    /// Where the connection comes from.
-    pub peer: SocketAddr,
-    /// The client id; empty when the client asks to be given one.
+    /// Who is at the other end.
+    pub peer: &'a Peer,
+    /// The client id, the one given to it if it asked for one.
     pub client_id: &'a str,
     /// User name.
     pub username: Option<&'a str>,
@@ -34,21 +72,50 @@ pub enum Refusal {
     BadCredentials,
     /// They are right, and not for this.
     NotAuthorized,
+    /// Too many attempts failed; another one is heard later.
+    TooManyAttempts,
 }
 
-/// Decides who may do what. Called on connections' own tasks: never blocks.
-pub trait Authority: Send + Sync + 'static {
-    /// Whether the client may connect.
-    ///
-    /// # Errors
-    /// The refusal that the client is told.
-    fn connect(&self, credentials: &Credentials<'_>) -> Result<(), Refusal>;
+/// What a client that was let in may do, and for how long.
+#[derive(Clone)]
+pub struct Grant {
+    /// The name it is known by, where it has one beside its client id.
+    pub user: Option<Arc<str>>,
+    /// What it may do.
+    pub rights: Arc<dyn Rights>,
+    /// When its credentials expire: it is disconnected then.
+    pub expires: Option<Instant>,
+    /// Cancelled when it is no longer allowed: it is disconnected at once.
+    pub revoked: CancellationToken,
+}
 
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("user", &self.user)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one client may do. Asked with every publish: cheap, never blocks. The answer may change while
+/// the client is connected.
+pub trait Rights: Send + Sync + 'static {
     /// Whether the client may publish to the topic.
-    fn may_publish(&self, client_id: &str, topic: &str) -> bool;
+    fn may_publish(&self, topic: &str) -> bool;
 
     /// Whether the client may subscribe to the filter.
-    fn may_subscribe(&self, client_id: &str, filter: &str) -> bool;
+    fn may_subscribe(&self, filter: &str) -> bool;
+}
+
+/// Decides who is let in.
+pub trait Authority: Send + Sync + 'static {
+    /// Whether the client may connect, and what it may do then. May take its time: a password's hash
+    /// is slow by design.
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send + 'a>>;
 }
 
 /// Everybody may do everything: right for a loopback address and for nothing else.
@@ -56,15 +123,26 @@ pub trait Authority: Send + Sync + 'static {
 pub struct AllowAll;
 
 impl Authority for AllowAll {
-    fn connect(&self, _: &Credentials<'_>) -> Result<(), Refusal> {
-        Ok(())
+    fn authenticate<'a>(
+        &'a self,
+        _: &'a Credentials<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send + 'a>> {
+        let grant = Grant {
+            user: None,
+            rights: Arc::new(Self),
+            expires: None,
+            revoked: CancellationToken::new(),
+        };
+        Box::pin(std::future::ready(Ok(grant)))
     }
+}
 
-    fn may_publish(&self, _: &str, _: &str) -> bool {
+impl Rights for AllowAll {
+    fn may_publish(&self, _: &str) -> bool {
         true
     }
 
-    fn may_subscribe(&self, _: &str, _: &str) -> bool {
+    fn may_subscribe(&self, _: &str) -> bool {
         true
     }
 }

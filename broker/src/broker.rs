@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{AllowAll, Authority};
+use crate::auth::{AllowAll, Authority, Peer};
 use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::connection;
@@ -165,7 +165,7 @@ impl Broker {
         }
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
-            connection::serve(shared, stream, peer).await;
+            connection::serve(shared, stream, Peer::tcp(peer)).await;
             // Not before its tickets were answered: what is followed without a socket is bounded, too.
             drop(permit);
         });

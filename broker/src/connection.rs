@@ -53,6 +53,10 @@ struct Connection<S> {
     /// Of this connection alone, so that waiting for it takes no lock that all share.
     stop: CancellationToken,
     keep_alive: Option<KeepAlive>,
+    /// The client is no longer allowed to be here.
+    revoked: CancellationToken,
+    /// When its credentials expire.
+    expires: Option<Instant>,
     /// Since when `out` has not become less.
     stalled_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -139,6 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         tokio::select! {
             biased;
             () = self.kick.cancelled() => return Err(End::TakenOver),
+            () = self.revoked.cancelled() => return Err(End::Revoked),
             written = self.write.write_buf(&mut self.out), if !self.out.is_empty() => {
                 if written? == 0 {
                     return Err(End::Closed);
@@ -188,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn due(&self) -> Option<Instant> {
         let keep_alive = self.keep_alive.as_ref().and_then(KeepAlive::due);
         let write = self.stalled_since.map(|since| since + self.shared.config.write_timeout);
-        [keep_alive, write, self.drain_until].into_iter().flatten().min()
+        [keep_alive, write, self.drain_until, self.expires].into_iter().flatten().min()
     }
 
     fn expired(&self, now: Instant) -> Result<(), End> {
@@ -200,6 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             return Err(End::Shutdown);
+        }
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Err(End::Expired);
         }
         Ok(())
     }

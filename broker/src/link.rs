@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::ack::{AckQueue, LANES, index};
+use crate::auth::Rights;
 use crate::broker::Shared;
 use crate::handler::{AckOutcome, Busy, QoS};
 use crate::message::Message;
@@ -59,6 +60,7 @@ struct Pending {
 pub(crate) struct Link {
     shared: Arc<Shared>,
     client: Client,
+    rights: Arc<dyn Rights>,
     session: Arc<Session>,
     acks: Arc<AckQueue>,
     lanes: [VecDeque<Pending>; 2],
@@ -80,10 +82,16 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(shared: Arc<Shared>, client: Client, session: Arc<Session>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        client: Client,
+        rights: Arc<dyn Rights>,
+        session: Arc<Session>,
+    ) -> Self {
         Self {
             shared,
             client,
+            rights,
             session,
             acks: Arc::default(),
             lanes: Default::default(),

@@ -1,6 +1,5 @@
 //! From the accepted socket to CONNACK, and from the connection's end to the session's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time::Instant;
 
 use super::{Connection, FAREWELL, KeepAlive, READ_SMALL};
-use crate::auth::{Credentials, Refusal};
+use crate::auth::{Credentials, Grant, Peer, Refusal};
 use crate::broker::Shared;
 use crate::link::{Client, End, Link};
 use crate::registry::Attached;
@@ -17,18 +16,18 @@ use crate::will::{PendingWill, Publication};
 use crate::wire::decode::Decoder;
 use crate::wire::encode::{self, ConnAck};
 use crate::wire::reason::Reason;
-use crate::wire::{Connect, Packet, Version, WireError};
+use crate::wire::{Connect, Packet, Version, Will, WireError};
 
 /// A session that never expires, in v5's words; and what 3.1.1 means by not starting clean.
 const NEVER: u32 = u32::MAX;
 
 /// Serves one connection to its end, and follows its tickets to theirs.
-pub(crate) async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr)
+pub(crate) async fn serve<S>(shared: Arc<Shared>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     shared.metrics.connections.increment(1.0);
-    let link = connected(&shared, stream, peer).await;
+    let link = connected(&shared, stream, &peer).await;
     shared.metrics.connections.decrement(1.0);
     // The connection is over; its tickets may not be.
     if let Some(Ended { mut link, finish, will }) = link {
@@ -54,7 +53,7 @@ struct Ended {
 }
 
 /// The connection itself.
-async fn connected<S>(shared: &Arc<Shared>, stream: S, peer: SocketAddr) -> Option<Ended>
+async fn connected<S>(shared: &Arc<Shared>, stream: S, peer: &Peer) -> Option<Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -67,11 +66,11 @@ where
             () = shared.stop.cancelled() => Err(End::Shutdown),
         }
     };
-    let connect = match tokio::time::timeout(shared.config.connect_timeout, first).await {
+    let mut connect = match tokio::time::timeout(shared.config.connect_timeout, first).await {
         Ok(Ok(connect)) => connect,
         Ok(Err(end)) => {
             shared.metrics.connect("invalid");
-            tracing::debug!(%peer, reason = %end, "no connection came of a socket");
+            tracing::debug!(peer = %peer.address, reason = %end, "no connection came of a socket");
             // A client that speaks neither version is answered in the nearer one [MQTT-3.1.2-2].
             match end {
                 End::Invalid(WireError { reason: reason @ Reason::TOO_OLD, .. }) => {
@@ -92,16 +91,22 @@ where
         }
     };
     let version = connect.version;
-    if let Err(reason) = admit(shared, &connect, peer) {
-        shared.metrics.connect("refused");
-        tracing::info!(%peer, client = %connect.client_id, code = reason.0, "connection refused");
-        refuse(&mut write, version, reason).await;
-        return None;
-    }
     let (client_id, assigned) = if connect.client_id.is_empty() {
         (shared.assign_client_id(), true)
     } else {
         (connect.client_id.clone(), false)
+    };
+    let admit = admit(shared, &connect, &client_id, peer);
+    let admitted = tokio::time::timeout(shared.config.connect_timeout, admit).await;
+    let grant = match admitted.unwrap_or(Err(Reason::SERVER_BUSY)) {
+        Ok(grant) => grant,
+        Err(reason) => {
+            shared.metrics.connect("refused");
+            tracing::info!(peer = %peer.address, client = %client_id, code = reason.0,
+                "connection refused");
+            refuse(&mut write, version, reason).await;
+            return None;
+        }
     };
     let attach = shared.registry.attach(&client_id, connect.clean);
     let Ok(mut attached) = tokio::time::timeout(shared.config.connect_timeout, attach).await else {
@@ -145,7 +150,9 @@ where
         input,
         read_size: READ_SMALL,
         out,
-        link: Link::new(Arc::clone(shared), client, attached.session.clone()),
+        revoked: grant.revoked.clone(),
+        expires: grant.expires,
+        link: Link::new(Arc::clone(shared), client, grant.rights.clone(), attached.session.clone()),
         version,
         kick: attached.kick.clone(),
         stop: shared.stop.child_token(),
@@ -156,7 +163,9 @@ where
     };
     let end = connection.run().await;
     let expiry = connection.link.expiry_changed().unwrap_or(expiry);
-    let will = ended(shared, &attached, *connect, &end, expiry.min(max_expiry));
+    let may_publish = |topic: &str| grant.rights.may_publish(topic);
+    let will = connect.will.take().filter(|will| may_publish(&will.topic));
+    let will = ended(shared, &attached, will, &end, expiry.min(max_expiry));
     connection.farewell(&end).await;
     let finish = matches!(end, End::Client { .. } | End::Shutdown);
     Some(Ended { link: connection.link, finish, will })
@@ -167,7 +176,7 @@ where
 fn ended(
     shared: &Arc<Shared>,
     attached: &Attached,
-    connect: Connect,
+    will: Option<Will>,
     end: &End,
     expiry: u32,
 ) -> Option<Publication> {
@@ -179,7 +188,7 @@ fn ended(
         }
         _ => tracing::info!(client = %id, reason = %end, "connection ended"),
     }
-    let will = connect.will.filter(|_| end.publishes_will()).map(|will| {
+    let will = will.filter(|_| end.publishes_will()).map(|will| {
         let delay = Duration::from_secs(will.delay.min(expiry).into());
         PendingWill { client_id: id.clone(), due: Instant::now() + delay, will }
     });
@@ -215,7 +224,12 @@ async fn first_packet<S: AsyncRead>(
 }
 
 /// Whether a well-formed CONNECT is let in.
-fn admit(shared: &Shared, connect: &Connect, peer: SocketAddr) -> Result<(), Reason> {
+async fn admit(
+    shared: &Shared,
+    connect: &Connect,
+    client_id: &str,
+    peer: &Peer,
+) -> Result<Grant, Reason> {
     if connect.authentication_method {
         return Err(Reason::BAD_AUTHENTICATION_METHOD);
     }
@@ -225,19 +239,19 @@ fn admit(shared: &Shared, connect: &Connect, peer: SocketAddr) -> Result<(), Rea
     }
     let credentials = Credentials {
         peer,
-        client_id: &connect.client_id,
+        client_id,
         username: connect.username.as_deref(),
         password: connect.password.as_deref(),
     };
-    shared.authority.connect(&credentials).map_err(|refusal| match refusal {
-        Refusal::BadCredentials => Reason::BAD_CREDENTIALS,
-        Refusal::NotAuthorized => Reason::NOT_AUTHORIZED,
-    })?;
+    let grant =
+        shared.authority.authenticate(&credentials).await.map_err(|refusal| match refusal {
+            Refusal::BadCredentials => Reason::BAD_CREDENTIALS,
+            Refusal::NotAuthorized => Reason::NOT_AUTHORIZED,
+            Refusal::TooManyAttempts => Reason::CONNECTION_RATE_EXCEEDED,
+        })?;
     match &connect.will {
-        Some(will) if !shared.authority.may_publish(&connect.client_id, &will.topic) => {
-            Err(Reason::NOT_AUTHORIZED)
-        }
-        _ => Ok(()),
+        Some(will) if !grant.rights.may_publish(&will.topic) => Err(Reason::NOT_AUTHORIZED),
+        _ => Ok(grant),
     }
 }
 

@@ -49,7 +49,7 @@ const PUBLISH: &[u8] = b"\x32\x06\x00\x01t\x00\x01p";
 async fn connected(gate: &Arc<Gate>, config: BrokerConfig) -> DuplexStream {
     let broker = Broker::new(config, gate.clone());
     let (mut client, server) = tokio::io::duplex(64 * 1024);
-    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
     tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
     client.write_all(CONNECT).await.unwrap();
     let mut connack = [0; 4];
@@ -149,7 +149,7 @@ async fn a_client_that_takes_nothing_of_what_is_written_is_cut_after_the_write_t
 async fn connect_must_come_in_time() {
     let broker = Broker::new(BrokerConfig::default(), Arc::<Gate>::default());
     let (mut client, server) = tokio::io::duplex(1024);
-    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
     tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
     client.write_all(&CONNECT[..5]).await.unwrap();
     let begun = Instant::now();
@@ -165,7 +165,7 @@ async fn the_bound_on_all_connections_together_stops_the_reading_of_each() {
     let mut clients = Vec::new();
     for id in [b'1', b'2', b'3'] {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
-        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
         tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
         let mut connect = CONNECT.to_vec();
         connect[14] = id;

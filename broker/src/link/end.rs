@@ -25,6 +25,10 @@ pub(crate) enum End {
     WriteTimeout,
     #[error("the client does not acknowledge its messages: subscriber_queue_bytes are waiting")]
     SlowSubscriber,
+    #[error("the client is no longer allowed to be connected")]
+    Revoked,
+    #[error("the client's credentials have expired")]
+    Expired,
     #[error("another connection came with the same client id")]
     TakenOver,
     /// A v5 PUBACK with an error code would count as acknowledged: only the end of the connection
@@ -47,6 +51,8 @@ impl End {
             Self::Invalid(error) => Some(error.reason),
             Self::KeepAlive => Some(Reason::KEEP_ALIVE_TIMEOUT),
             Self::SlowSubscriber => Some(Reason::QUOTA_EXCEEDED),
+            Self::Revoked => Some(Reason::NOT_AUTHORIZED),
+            Self::Expired => Some(Reason::MAXIMUM_CONNECT_TIME),
             Self::TakenOver => Some(Reason::SESSION_TAKEN_OVER),
             Self::TicketFailed => Some(Reason::SERVER_UNAVAILABLE),
             Self::Shutdown => Some(Reason::SERVER_SHUTTING_DOWN),
@@ -72,6 +78,8 @@ impl End {
             Self::KeepAlive => "keep_alive",
             Self::WriteTimeout => "write_timeout",
             Self::SlowSubscriber => "slow_subscriber",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
             Self::TakenOver => "taken_over",
             Self::TicketFailed => "ticket_failed",
             Self::Shutdown => "shutdown",

@@ -21,7 +21,7 @@ impl Link {
         out: &mut BytesMut,
     ) -> Result<(), End> {
         self.shared.metrics.publishes_received.increment(1);
-        if !self.shared.authority.may_publish(&self.client.id, &publish.topic) {
+        if !self.rights.may_publish(&publish.topic) {
             return self.refuse(&publish, out);
         }
         if publish.qos == QoS::ExactlyOnce {

@@ -51,7 +51,7 @@ impl Link {
         if !topic::is_valid_filter(filter) {
             return Err(Reason::FILTER_INVALID);
         }
-        if !self.shared.authority.may_subscribe(&self.client.id, filter) {
+        if !self.rights.may_subscribe(filter) {
             return Err(Reason::NOT_AUTHORIZED);
         }
         let is_new = {

@@ -16,6 +16,7 @@ impl Reason {
     pub(crate) const BAD_CREDENTIALS: Self = Self(0x86);
     pub(crate) const NOT_AUTHORIZED: Self = Self(0x87);
     pub(crate) const SERVER_UNAVAILABLE: Self = Self(0x88);
+    pub(crate) const SERVER_BUSY: Self = Self(0x89);
     pub(crate) const SERVER_SHUTTING_DOWN: Self = Self(0x8B);
     pub(crate) const BAD_AUTHENTICATION_METHOD: Self = Self(0x8C);
     pub(crate) const KEEP_ALIVE_TIMEOUT: Self = Self(0x8D);
@@ -28,6 +29,8 @@ impl Reason {
     pub(crate) const PACKET_TOO_LARGE: Self = Self(0x95);
     pub(crate) const QUOTA_EXCEEDED: Self = Self(0x97);
     pub(crate) const PAYLOAD_FORMAT_INVALID: Self = Self(0x99);
+    pub(crate) const CONNECTION_RATE_EXCEEDED: Self = Self(0x9F);
+    pub(crate) const MAXIMUM_CONNECT_TIME: Self = Self(0xA0);
     pub(crate) const SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: Self = Self(0x9E);
 
     /// Whether the code says that something failed.
