@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod audit;
+mod certs;
 mod config;
 mod dead_letters;
 mod demo;
@@ -46,6 +47,9 @@ enum Command {
     CheckConfig(config::CheckArgs),
     /// Print the commented default configuration file.
     PrintConfig,
+    /// Make certificates to try TLS with.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Look at what was rejected.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -81,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::CheckConfig(args) => config::check(&args),
         Command::PrintConfig => config::print(),
+        Command::Certs(command) => certs::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
     };
     match result {

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::{Connection, FAREWELL, KeepAlive, READ_SMALL};
+use super::io::{self, Held, Output, UNCOUNTED};
+use super::pace::Pace;
+use super::{Connection, FAREWELL, KeepAlive};
 use crate::auth::{Credentials, Grant, Peer, Refusal};
 use crate::broker::Shared;
 use crate::link::{Client, End, Link};
+use crate::listen::Stream;
 use crate::registry::Attached;
 use crate::will::{PendingWill, Publication};
 use crate::wire::decode::Decoder;
@@ -22,10 +25,7 @@ use crate::wire::{Connect, Packet, Version, Will, WireError};
 const NEVER: u32 = u32::MAX;
 
 /// Serves one connection to its end, and follows its tickets to theirs.
-pub(crate) async fn serve<S>(shared: Arc<Shared>, stream: S, peer: Peer)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+pub(crate) async fn serve<S: Stream>(shared: Arc<Shared>, stream: S, peer: Peer) {
     shared.metrics.connections.increment(1.0);
     let link = connected(&shared, stream, &peer).await;
     shared.metrics.connections.decrement(1.0);
@@ -53,16 +53,13 @@ struct Ended {
 }
 
 /// The connection itself.
-async fn connected<S>(shared: &Arc<Shared>, stream: S, peer: &Peer) -> Option<Ended>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let (mut read, mut write) = split(stream);
+async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) -> Option<Ended> {
+    let mut held = Held::new(Arc::clone(shared));
     let mut decoder = Decoder::new(shared.config.max_packet_bytes);
-    let mut input = BytesMut::with_capacity(READ_SMALL);
+    let mut input = BytesMut::new();
     let first = async {
         tokio::select! {
-            first = first_packet(&mut decoder, &mut read, &mut input) => first,
+            first = first_packet(&mut decoder, &mut stream, &mut input, &mut held) => first,
             () = shared.stop.cancelled() => Err(End::Shutdown),
         }
     };
@@ -74,12 +71,12 @@ where
             // A client that speaks neither version is answered in the nearer one [MQTT-3.1.2-2].
             match end {
                 End::Invalid(WireError { reason: reason @ Reason::TOO_OLD, .. }) => {
-                    refuse(&mut write, Version::V311, reason).await;
+                    refuse(&mut stream, Version::V311, reason).await;
                 }
                 End::Invalid(WireError {
                     reason: reason @ Reason::UNSUPPORTED_VERSION, ..
                 }) => {
-                    refuse(&mut write, Version::V5, reason).await;
+                    refuse(&mut stream, Version::V5, reason).await;
                 }
                 _ => {}
             }
@@ -104,14 +101,14 @@ where
             shared.metrics.connect("refused");
             tracing::info!(peer = %peer.address, client = %client_id, code = reason.0,
                 "connection refused");
-            refuse(&mut write, version, reason).await;
+            refuse(&mut stream, version, reason).await;
             return None;
         }
     };
     let attach = shared.registry.attach(&client_id, connect.clean);
     let Ok(mut attached) = tokio::time::timeout(shared.config.connect_timeout, attach).await else {
         shared.metrics.connect("refused");
-        refuse(&mut write, version, Reason::SERVER_UNAVAILABLE).await;
+        refuse(&mut stream, version, Reason::SERVER_UNAVAILABLE).await;
         return None;
     };
     shared.metrics.connect("accepted");
@@ -144,12 +141,12 @@ where
     };
     let mut connection = Connection {
         shared: Arc::clone(shared),
-        read,
-        write,
+        stream,
         decoder,
         input,
-        read_size: READ_SMALL,
-        out,
+        out: Output::from(out),
+        held,
+        pace: Pace::new(&shared.config),
         revoked: grant.revoked.clone(),
         expires: grant.expires,
         link: Link::new(Arc::clone(shared), client, grant.rights.clone(), attached.session.clone()),
@@ -158,6 +155,8 @@ where
         stop: shared.stop.child_token(),
         keep_alive: KeepAlive::new(connect.keep_alive),
         stalled_since: None,
+        starved_since: None,
+        slowed: false,
         timer: Box::pin(tokio::time::sleep(Duration::from_secs(3600))),
         drain_until: None,
     };
@@ -204,10 +203,11 @@ fn ended(
     begun
 }
 
-async fn first_packet<S: AsyncRead>(
+async fn first_packet<S: Stream>(
     decoder: &mut Decoder,
-    read: &mut ReadHalf<S>,
+    stream: &mut S,
     input: &mut BytesMut,
+    held: &mut Held,
 ) -> Result<Box<Connect>, End> {
     loop {
         match decoder.next(input)? {
@@ -216,8 +216,11 @@ async fn first_packet<S: AsyncRead>(
             Some(_) => return Err(WireError::protocol("the first packet is not CONNECT").into()),
             None => {}
         }
-        input.reserve(READ_SMALL);
-        if read.read_buf(input).await? == 0 {
+        held.set([input.len(), 0, stream.buffered()]);
+        if held.is_full(input.len()) {
+            return Err(End::NoMemory);
+        }
+        if io::read(stream, input, UNCOUNTED).await? == 0 {
             return Err(End::Closed);
         }
     }
@@ -255,12 +258,12 @@ async fn admit(
     }
 }
 
-async fn refuse<S: AsyncWrite>(write: &mut WriteHalf<S>, version: Version, reason: Reason) {
+async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, version: Version, reason: Reason) {
     let mut out = BytesMut::new();
     encode::connack_refused(&mut out, version, reason);
     let last_words = async {
-        write.write_all(&out).await?;
-        write.shutdown().await
+        stream.write_all(&out).await?;
+        stream.shutdown().await
     };
     // Nobody is left to tell that the client did not listen.
     let _unheard = tokio::time::timeout(FAREWELL, last_words).await;

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use loushan_broker::listen::tls::Tls;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ mod api;
 mod error;
 mod export;
 mod guard;
+mod limits;
 pub mod metrics;
 mod params;
 #[cfg(test)]
@@ -30,6 +32,8 @@ mod tests;
 pub mod view;
 
 use error::ApiError;
+use limits::Bounded;
+pub use limits::HttpLimits;
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
@@ -46,26 +50,27 @@ pub(crate) struct App {
     stop: CancellationToken,
 }
 
-/// Answers requests until `stop`, then finishes those under way. Exports under way are broken off.
+/// Answers requests, in TLS where it is given, until `stop`, then finishes those under way. Exports under way are broken off.
 ///
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
-    max_exports: usize,
+    limits: HttpLimits,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().is_loopback();
     let app = App {
         view,
         metrics,
-        exports: Arc::new(Semaphore::new(max_exports.min(Semaphore::MAX_PERMITS))),
+        exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
         stop: stop.clone(),
     };
-    axum::serve(listener, router(app, loopback))
+    axum::serve(Bounded::new(listener, tls, limits)?, router(app, loopback))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }

@@ -127,6 +127,8 @@ impl View for Fake {
     }
 }
 
+const LIMITS: HttpLimits = HttpLimits { exports: 1, connections: 64 };
+
 struct Server {
     fake: Arc<Fake>,
     address: SocketAddr,
@@ -141,7 +143,7 @@ impl Server {
         let (fake, stop) = (Arc::new(Fake::default()), CancellationToken::new());
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let view: Arc<dyn View> = fake.clone();
-        let task = tokio::spawn(serve(listener, view, metrics, 1, stop.clone()));
+        let task = tokio::spawn(serve(listener, None, view, metrics, LIMITS, stop.clone()));
         Self { fake, address, stop, task }
     }
 
