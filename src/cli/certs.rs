@@ -66,7 +66,7 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     }
     let dir = args.dir.canonicalize().unwrap_or_else(|_| args.dir.clone());
     let dir = dir.display();
-    let (region, topic) = (&args.region, format!("nb1/{}/{station}/state", args.region));
+    let (region, topic) = (&args.region, format!("nb1/{}/{station}/hello", args.region));
     print!(
         "Made in {dir}: ca.crt, server.crt, {station}.crt and their keys.\n\
          \n\

@@ -410,3 +410,6 @@ impl<S: Stream> Stream for WebSocket<S> {
         self.out.len() + self.stream.buffered()
     }
 }
+
+#[cfg(test)]
+mod tests;
