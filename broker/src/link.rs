@@ -6,6 +6,7 @@
 //! acknowledged, then fanned out. Never done: an acknowledgement before the ticket said durable, one
 //! at or behind a failed ticket, one out of PUBLISH order within a lane.
 
+mod denied;
 mod end;
 mod publish;
 mod subscriber;
@@ -28,6 +29,7 @@ use crate::session::Session;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Packet, Version};
+use denied::Denials;
 
 /// How soon a link that waits for the router's congestion to end looks again.
 const CONGESTION: Duration = Duration::from_millis(10);
@@ -54,6 +56,8 @@ struct Pending {
     bytes: usize,
     /// What subscribers get once it is durable; unclaimed publishes went to them already.
     message: Option<Message>,
+    /// The client may not make it: it takes its turn, and is refused then.
+    denied: bool,
 }
 
 /// See the module.
@@ -79,6 +83,7 @@ pub(crate) struct Link {
     expiry_changed: Option<u32>,
     /// Something was subscribed or unsubscribed.
     subscribes: bool,
+    denials: Denials,
 }
 
 impl Link {
@@ -104,6 +109,7 @@ impl Link {
             outcomes: Vec::new(),
             expiry_changed: None,
             subscribes: false,
+            denials: Denials::default(),
         }
     }
 
@@ -218,7 +224,7 @@ impl Link {
     /// Appends the acknowledgements whose turn has come.
     ///
     /// # Errors
-    /// [`End::TicketFailed`].
+    /// [`End::TicketFailed`], and [`End::Invalid`] for a publish that the client may not make.
     pub(crate) fn acknowledge(&mut self, out: &mut BytesMut) -> Result<(), End> {
         let mut result = Ok(());
         let mut now = None;
@@ -227,8 +233,9 @@ impl Link {
             self.acks.take(lane, &mut outcomes);
             for outcome in outcomes.drain(..) {
                 let now = *now.get_or_insert_with(Instant::now);
-                if self.outcome(index(lane), outcome, now, out).is_err() {
-                    result = Err(End::TicketFailed);
+                let ended = self.outcome(index(lane), outcome, now, out);
+                if result.is_ok() {
+                    result = ended;
                 }
             }
             self.outcomes = outcomes;
@@ -258,6 +265,9 @@ impl Link {
             self.failed[lane] = true;
             return Err(End::TicketFailed);
         };
+        if pending.denied {
+            return self.send_denial(lane, &pending, out);
+        }
         if pending.qos != QoS::AtMostOnce && !self.failed[lane] {
             self.send_ack(pending.id, pending.qos, acknowledgement, out);
             let latency = now.saturating_duration_since(pending.received);

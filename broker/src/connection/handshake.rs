@@ -248,6 +248,7 @@ async fn admit(
             Refusal::BadCredentials => Reason::BAD_CREDENTIALS,
             Refusal::NotAuthorized => Reason::NOT_AUTHORIZED,
             Refusal::TooManyAttempts => Reason::CONNECTION_RATE_EXCEEDED,
+            Refusal::Busy => Reason::SERVER_BUSY,
         })?;
     match &connect.will {
         Some(will) if !grant.rights.may_publish(&will.topic) => Err(Reason::NOT_AUTHORIZED),

@@ -35,7 +35,12 @@ impl Link {
                     let retained = self.retained(&subscription, is_new);
                     dropped += self.session.enqueue_retained(retained);
                 }
-                Err(reason) => codes.push(reason),
+                Err(reason) => {
+                    if reason == Reason::NOT_AUTHORIZED {
+                        self.deny_subscribe(&subscription.filter);
+                    }
+                    codes.push(reason);
+                }
             }
         }
         encode::suback(out, self.client.version, subscribe.id, &codes);
@@ -143,6 +148,14 @@ impl Link {
 
     fn send(&self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) {
         let message = &delivery.message;
+        if !self.rights.may_receive(&message.topic) {
+            // It was subscribed to by a wider filter, or when it still might be.
+            if delivery.qos != QoS::AtMostOnce {
+                self.session.acknowledged(id);
+            }
+            self.shared.metrics.deliveries_denied.increment(1);
+            return;
+        }
         // What is left of the time that the message is of use [MQTT-3.3.2-6].
         let expiry = message.expires.map(|expires| {
             let left = expires.saturating_duration_since(Instant::now()).as_secs();
