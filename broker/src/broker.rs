@@ -207,16 +207,14 @@ impl Shared {
         }
         let session = &attached.session;
         session.connect();
-        let filters: Vec<_> = session.lock().subscriptions.keys().cloned().collect();
-        for filter in filters {
-            self.router.subscribe(session, &filter);
-        }
+        self.link_again(session);
     }
 
     /// A connection is about to let its session go.
     pub(crate) fn finished(&self, session: &Arc<Session>) {
-        session.disconnect();
+        let unsent = session.disconnect();
         self.router.close(session);
+        self.give_again(unsent);
     }
 
     /// Sessions ended: what they leave is seen to.

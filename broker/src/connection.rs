@@ -19,9 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Shared;
 use crate::link::{End, Link};
-use crate::wire::Version;
 use crate::wire::decode::Decoder;
-use crate::wire::encode;
 
 pub(crate) use handshake::serve;
 
@@ -48,7 +46,6 @@ struct Connection<S> {
     read_size: usize,
     out: BytesMut,
     link: Link,
-    version: Version,
     kick: CancellationToken,
     /// Of this connection alone, so that waiting for it takes no lock that all share.
     stop: CancellationToken,
@@ -219,9 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if matches!(end, End::Socket(_) | End::Closed | End::WriteTimeout) {
             return;
         }
-        if let Some(reason) = end.reason() {
-            encode::disconnect(&mut self.out, self.version, reason);
-        }
+        self.link.say_goodbye(end, &mut self.out);
         let out = std::mem::take(&mut self.out);
         let last_words = async {
             self.write.write_all(&out).await?;

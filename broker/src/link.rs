@@ -6,6 +6,7 @@
 //! acknowledged, then fanned out. Never done: an acknowledgement before the ticket said durable, one
 //! at or behind a failed ticket, one out of PUBLISH order within a lane.
 
+mod aliases;
 mod end;
 mod publish;
 mod subscriber;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use self::aliases::Aliases;
 use crate::ack::{AckQueue, LANES, index};
 use crate::auth::Rights;
 use crate::broker::Shared;
@@ -39,6 +41,8 @@ pub(crate) struct Client {
     pub(crate) version: Version,
     pub(crate) receive_maximum: u16,
     pub(crate) max_packet: Option<u32>,
+    /// Topic aliases that it takes.
+    pub(crate) topic_alias_maximum: u16,
     pub(crate) problem_information: bool,
     /// CONNECT asked for a session that outlives its connection: only then may DISCONNECT say for
     /// how long [3.14.2.2.2].
@@ -77,6 +81,7 @@ pub(crate) struct Link {
     held: VecDeque<wire::Publish>,
     outcomes: Vec<AckOutcome>,
     expiry_changed: Option<u32>,
+    aliases: Aliases,
     /// Something was subscribed or unsubscribed.
     subscribes: bool,
 }
@@ -88,7 +93,9 @@ impl Link {
         rights: Arc<dyn Rights>,
         session: Arc<Session>,
     ) -> Self {
+        session.lock().receive_maximum = client.receive_maximum.into();
         Self {
+            aliases: Aliases::new(client.topic_alias_maximum),
             shared,
             client,
             rights,
@@ -175,8 +182,7 @@ impl Link {
             Packet::PubRel(ack) => {
                 let known = self.session.lock().received.remove(&ack.id);
                 self.unacknowledged = self.unacknowledged.saturating_sub(known.into());
-                let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
-                encode::ack(out, self.client.version, AckKind::Complete, ack.id, reason, &[]);
+                self.answer(AckKind::Complete, ack.id, known, out);
                 Ok(())
             }
             Packet::PingReq => {
@@ -213,6 +219,56 @@ impl Link {
                 Ok(())
             }
         }
+    }
+
+    /// PUBREL or PUBCOMP, which say whether the packet id was known.
+    fn answer(&self, kind: AckKind, id: u16, known: bool, out: &mut BytesMut) {
+        if known {
+            return encode::ack(out, self.client.version, kind, id, Reason::SUCCESS, &[]);
+        }
+        let said = "no message is in flight under this packet id";
+        self.explain(out, Some(said), |out, said| {
+            let reason = Reason::PACKET_ID_NOT_FOUND;
+            encode::ack_said(out, self.client.version, kind, id, reason, said);
+        });
+    }
+
+    /// Appends what `write` writes: without its explanation if the client wants none, or takes no
+    /// packet so long [MQTT-3.1.2-29, MQTT-3.4.2-2]; not at all if it is too long all the same
+    /// [MQTT-3.1.2-25].
+    fn explain(
+        &self,
+        out: &mut BytesMut,
+        said: Option<&str>,
+        write: impl Fn(&mut BytesMut, Option<&str>),
+    ) {
+        let said = said.filter(|_| self.client.problem_information);
+        self.write_fitting(out, said, write);
+    }
+
+    fn write_fitting(
+        &self,
+        out: &mut BytesMut,
+        said: Option<&str>,
+        write: impl Fn(&mut BytesMut, Option<&str>),
+    ) {
+        let max = self.client.max_packet.and_then(|max| usize::try_from(max).ok());
+        let before = out.len();
+        for said in [said, None] {
+            write(out, said);
+            if max.is_none_or(|max| out.len() - before <= max) {
+                return;
+            }
+            out.truncate(before);
+        }
+    }
+
+    /// Appends DISCONNECT, if the client's version has one for this end.
+    pub(crate) fn say_goodbye(&self, end: &End, out: &mut BytesMut) {
+        let Some(reason) = end.reason() else { return };
+        self.write_fitting(out, Some(&end.said()), |out, said| {
+            encode::disconnect(out, self.client.version, reason, said);
+        });
     }
 
     /// Appends the acknowledgements whose turn has come.

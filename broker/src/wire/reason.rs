@@ -31,7 +31,6 @@ impl Reason {
     pub(crate) const PAYLOAD_FORMAT_INVALID: Self = Self(0x99);
     pub(crate) const CONNECTION_RATE_EXCEEDED: Self = Self(0x9F);
     pub(crate) const MAXIMUM_CONNECT_TIME: Self = Self(0xA0);
-    pub(crate) const SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: Self = Self(0x9E);
 
     /// Whether the code says that something failed.
     pub(crate) const fn is_error(self) -> bool {
