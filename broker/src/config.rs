@@ -45,6 +45,9 @@ pub struct BrokerConfig {
     /// How often figures are published to subscribers of `$SYS/broker/#`. Zero is never.
     #[serde(with = "human_duration")]
     pub sys_interval: Duration,
+    /// Whether an MQTT 5 client is told that its rights forbid a subscription (0x87). If not, it is
+    /// told what 3.1.1 says: that there was an error (0x80).
+    pub tell_denied: bool,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
     /// Messages waiting to be sent to one client, in bytes. Beyond it messages of QoS 0 are dropped
@@ -83,6 +86,7 @@ impl Default for BrokerConfig {
             max_topic_levels: 128,
             max_topic_bytes: 4096,
             sys_interval: Duration::from_secs(10),
+            tell_denied: true,
             max_subscriptions: 1000,
             subscriber_queue_bytes: 4 * MIB,
             max_sessions: 20_000,

@@ -27,6 +27,7 @@ use crate::broker::Shared;
 use crate::handler::{AckOutcome, Busy, QoS};
 use crate::message::Message;
 use crate::session::Session;
+use crate::sys::Tally;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Packet, Version};
@@ -82,6 +83,10 @@ pub(crate) struct Link {
     outcomes: Vec<AckOutcome>,
     expiry_changed: Option<u32>,
     aliases: Aliases,
+    /// What went over the connection since [`Link::count_traffic`].
+    pub(crate) tally: Tally,
+    /// The connection is gone; its tickets may not be.
+    over: bool,
     /// Something was subscribed or unsubscribed.
     subscribes: bool,
 }
@@ -110,6 +115,8 @@ impl Link {
             held: VecDeque::new(),
             outcomes: Vec::new(),
             expiry_changed: None,
+            tally: Tally::default(),
+            over: false,
             subscribes: false,
         }
     }
@@ -319,10 +326,33 @@ impl Link {
             let latency = now.saturating_duration_since(pending.received);
             self.shared.metrics.ack_latency.record(latency.as_secs_f64());
         }
-        if let Some(message) = pending.message {
+        let Some(message) = pending.message else { return Ok(()) };
+        if pending.qos != QoS::ExactlyOnce || self.is_first_showing(pending.id, &message) {
             self.shared.deliver(message);
         }
         Ok(())
+    }
+
+    /// Whether subscribers do not have this message of QoS 2 yet. If its connection was lost before
+    /// its PUBREC, they get it as it becomes durable all the same, and its client sends it again, to
+    /// its next connection: the handler is asked again, since only the handler knows that it is the
+    /// same; subscribers are not told again.
+    fn is_first_showing(&self, id: u16, message: &Message) -> bool {
+        let mut state = self.session.lock();
+        if !self.over {
+            return state.shown.remove(&id) != Some(message.digest());
+        }
+        // Whatever the session has a PUBREC for under this id was shown when that left.
+        let first = !state.received.contains(&id);
+        if first && state.shown.len() < usize::from(self.shared.config.max_in_flight) {
+            state.shown.insert(id, message.digest());
+        }
+        first
+    }
+
+    /// Adds what went over the connection to the broker's figures.
+    pub(crate) fn count_traffic(&mut self) {
+        self.shared.sys.traffic.count(&mut self.tally);
     }
 
     fn release(&mut self, bytes: usize) {
@@ -340,6 +370,8 @@ impl Link {
         }
         let mut unsent = BytesMut::new();
         self.failed = [true; 2];
+        self.over = true;
+        self.count_traffic();
         loop {
             self.retry();
             // Its only error is the end that has come already.

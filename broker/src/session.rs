@@ -47,6 +47,8 @@ pub(crate) struct QueueLimits {
 pub(crate) struct State {
     /// Ids of QoS 2 publishes with PUBREC and without PUBREL.
     pub(crate) received: HashSet<u16>,
+    /// Ids and digests of QoS 2 publishes that subscribers have though no PUBREC left.
+    pub(crate) shown: HashMap<u16, u64>,
     pub(crate) subscriptions: HashMap<Arc<str>, Subscription>,
     /// A connection serves this session.
     pub(crate) connected: bool,

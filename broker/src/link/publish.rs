@@ -22,6 +22,7 @@ impl Link {
         out: &mut BytesMut,
     ) -> Result<(), End> {
         self.shared.metrics.publishes_received.increment(1);
+        self.tally.messages_received += 1;
         if !self.shared.config.topic_limits().allow(&publish.topic) {
             return self.refuse_topic(&publish, out);
         }

@@ -63,7 +63,11 @@ impl Link {
         }
         // Sharing gives no right to what is shared.
         if !self.rights.may_subscribe(topic::pattern(filter)) {
-            return Err((Reason::NOT_AUTHORIZED, "the client may not subscribe to it"));
+            return Err(if self.shared.config.tell_denied {
+                (Reason::NOT_AUTHORIZED, "the client may not subscribe to it")
+            } else {
+                (Reason::UNSPECIFIED_ERROR, "not possible")
+            });
         }
         let is_new = {
             let mut state = self.session.lock();
@@ -99,8 +103,10 @@ impl Link {
             share: None,
             message,
         };
-        let mut deliveries: Vec<_> =
-            self.shared.retained.matching(&subscription.filter).into_iter().collect();
+        let mut deliveries = self.shared.retained.matching(&subscription.filter);
+        if topic::is_brokers_own(&subscription.filter) {
+            deliveries.extend(self.shared.sys.last.matching(&subscription.filter));
+        }
         deliveries.retain(|m| !(subscription.options.no_local && m.from == self.client.id));
         deliveries.into_iter().map(delivery).collect()
     }
@@ -197,5 +203,6 @@ impl Link {
             self.aliases.learn(&message.topic, number);
         }
         self.shared.metrics.publishes_sent.increment(1);
+        self.tally.messages_sent += 1;
     }
 }

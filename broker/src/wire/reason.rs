@@ -9,6 +9,7 @@ impl Reason {
     pub(crate) const NO_SUBSCRIPTION_EXISTED: Self = Self(0x11);
     /// 3.1.1's return code for a client older than itself; MQTT 5 has no such code.
     pub(crate) const TOO_OLD: Self = Self(0x01);
+    pub(crate) const UNSPECIFIED_ERROR: Self = Self(0x80);
     pub(crate) const MALFORMED_PACKET: Self = Self(0x81);
     pub(crate) const PROTOCOL_ERROR: Self = Self(0x82);
     pub(crate) const UNSUPPORTED_VERSION: Self = Self(0x84);

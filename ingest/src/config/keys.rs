@@ -121,6 +121,12 @@ pub static SECTIONS: &[Section] = &[
                 "How often figures are published to subscribers of $SYS/broker/#. 0s is never.",
             ),
             key(
+                "tell_denied",
+                Kind::Bool,
+                Is("true"),
+                "Whether an MQTT 5 client is told that its rights forbid a subscription (0x87).\nfalse: it is told what 3.1.1 says, that there was an error (0x80).",
+            ),
+            key(
                 "max_subscriptions",
                 Kind::Count(1, 1_000_000),
                 Is("1000"),

@@ -125,6 +125,7 @@ fn broker(values: &Values<'_>) -> Option<BrokerConfig> {
         max_topic_levels: values.count("mqtt.max_topic_levels")?,
         max_topic_bytes: values.count("mqtt.max_topic_bytes")?,
         sys_interval: values.duration("mqtt.sys_interval")?,
+        tell_denied: values.0.get("mqtt.tell_denied")? == Setting::Bool(true),
         max_subscriptions: values.count("mqtt.max_subscriptions")?,
         subscriber_queue_bytes: values.count("mqtt.subscriber_queue_bytes")?,
         total_queue_bytes: values.count("mqtt.total_queue_bytes")?,
