@@ -159,12 +159,6 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A filter without its shared group: `$share/group/filter` is asked for by `filter`.
-pub(super) fn unshared(filter: &str) -> &str {
-    let inner = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-    inner.map_or(filter, |(_, inner)| inner)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -243,14 +237,6 @@ mod tests {
         }
         assert_eq!(Pattern::parse(&"/".repeat(128)), Err(PatternError::Deep));
         assert_eq!(pattern("a/%c/%u/+/#").to_string(), "a/%c/%u/+/#");
-    }
-
-    #[test]
-    fn a_shared_filter_is_asked_for_by_what_is_in_it() {
-        assert_eq!(unshared("$share/g/a/b"), "a/b");
-        assert_eq!(unshared("$share/g/$share/h/a"), "$share/h/a");
-        assert_eq!(unshared("$share/g"), "$share/g");
-        assert_eq!(unshared("a/$share/b"), "a/$share/b");
     }
 
     /// Filters of up to three levels over few words, so that they meet.

@@ -134,7 +134,7 @@ pub trait Rights: Send + Sync + 'static {
     /// Whether the client may publish to the topic.
     fn may_publish(&self, topic: &str) -> bool;
 
-    /// Whether the client may subscribe to the filter, as SUBSCRIBE has it: `$share/…` included.
+    /// Whether the client may subscribe to the filter: of a shared subscription, what is shared.
     fn may_subscribe(&self, filter: &str) -> bool;
 
     /// Whether a message to the topic may reach the client, which subscribed to it: by a filter wider

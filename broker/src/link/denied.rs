@@ -1,4 +1,5 @@
-//! What a client may not do: counted, logged once a minute, and refused in its turn.
+//! What a client may not do: counted, logged once a minute, and refused in its turn; and topics that
+//! the broker does not take.
 //!
 //! A refused publish waits in its lane like any other, so that no acknowledgement overtakes one before
 //! it. An MQTT 5 client is then told (0x87). A 3.1.1 client can be told nothing: it is disconnected, or
@@ -12,9 +13,10 @@ use bytes::BytesMut;
 use super::{End, Link, Pending};
 use crate::config::DeniedPublish;
 use crate::handler::{AckOutcome, Acknowledgement, Lane, QoS};
+use crate::topic;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
-use crate::wire::{self, Version};
+use crate::wire::Version;
 
 /// How often one client's refusals are logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -38,23 +40,37 @@ impl Denials {
     }
 }
 
+/// Why a publish is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    reason: Reason,
+    /// For people.
+    said: &'static str,
+}
+
 impl Link {
-    /// A publish that the client may not make.
-    pub(super) fn deny_publish(
-        &mut self,
-        publish: &wire::Publish,
-        lane: Lane,
-        received: Instant,
-        bytes: usize,
-    ) {
+    /// Why a publish to the topic is not taken, if it is not.
+    pub(super) fn refusal(&mut self, topic: &str) -> Option<Refused> {
+        if !self.shared.config.topic_limits().allow(topic) {
+            let said = "a topic longer or deeper than this broker takes";
+            return Some(Refused { reason: Reason::TOPIC_NAME_INVALID, said });
+        }
+        if !topic::is_brokers_own(topic) && self.rights.may_publish(topic) {
+            return None;
+        }
         self.shared.metrics.publishes_denied.increment(1);
-        self.log_denial("publish", &publish.topic);
-        let (id, qos) = (publish.id, publish.qos);
-        if qos == QoS::AtMostOnce {
-            return self.release(bytes);
+        self.log_denial("publish", topic);
+        let said = "a publish to a topic that the client may not use";
+        Some(Refused { reason: Reason::NOT_AUTHORIZED, said })
+    }
+
+    /// Takes no publish, but its place among the others.
+    pub(super) fn refuse(&mut self, lane: Lane, pending: Pending) {
+        if pending.qos == QoS::AtMostOnce {
+            return self.release(pending.bytes);
         }
         self.acks.resolved(lane, AckOutcome::Durable(Acknowledgement::default()));
-        self.pend(lane, Pending { id, qos, received, bytes, message: None, denied: true });
+        self.pend(lane, pending);
     }
 
     /// A filter that the client may not subscribe to.
@@ -64,16 +80,18 @@ impl Link {
     }
 
     /// The turn of a refused publish has come.
-    pub(super) fn send_denial(
+    pub(super) fn send_refusal(
         &mut self,
         lane: usize,
         pending: &Pending,
+        Refused { reason, said }: Refused,
         out: &mut BytesMut,
     ) -> Result<(), End> {
         let failed = self.failed.get_mut(lane);
         if failed.as_deref().is_some_and(|failed| *failed) {
             return Ok(());
         }
+        let denied = reason == Reason::NOT_AUTHORIZED;
         match (self.client.version, self.shared.config.denied_publish) {
             (Version::V5, _) => {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
@@ -83,22 +101,21 @@ impl Link {
                     _ => AckKind::Ack,
                 };
                 self.shared.metrics.acks_rejected.increment(1);
-                encode::ack(out, Version::V5, kind, pending.id, Reason::NOT_AUTHORIZED, &[]);
+                self.explain(out, Some(said), |out, said| {
+                    encode::ack_said(out, Version::V5, kind, pending.id, reason, said);
+                });
                 Ok(())
             }
-            (Version::V311, DeniedPublish::Acknowledge) => {
+            (Version::V311, DeniedPublish::Acknowledge) if denied => {
                 self.send_ack(pending.id, pending.qos, Acknowledgement::default(), out);
                 Ok(())
             }
-            (Version::V311, DeniedPublish::Disconnect) => {
+            (Version::V311, _) => {
                 // Nothing behind it is acknowledged any more.
                 if let Some(failed) = failed {
                     *failed = true;
                 }
-                Err(End::invalid(
-                    "a publish to a topic that the client may not use",
-                    Reason::NOT_AUTHORIZED,
-                ))
+                Err(End::invalid(said, reason))
             }
         }
     }

@@ -21,6 +21,7 @@ impl Link {
         out: &mut BytesMut,
     ) -> Result<(), End> {
         self.shared.metrics.publishes_received.increment(1);
+        self.tally.messages_received += 1;
         if publish.qos == QoS::ExactlyOnce {
             if self.undecided.contains(&publish.id)
                 || self.held.iter().any(|held| held.qos == publish.qos && held.id == publish.id)
@@ -69,8 +70,9 @@ impl Link {
         let bytes = cost(&publish);
         let (id, qos) = (publish.id, publish.qos);
         let lane = self.shared.handler.claims(&publish.topic);
-        if !self.rights.may_publish(&publish.topic) {
-            return self.deny_publish(&publish, lane.unwrap_or(Lane::Normal), received, bytes);
+        if let Some(refused) = self.refusal(&publish.topic) {
+            let lane = lane.unwrap_or(Lane::Normal);
+            return self.refuse(lane, Pending { id, qos, received, bytes, message: None, refused: Some(refused) });
         }
         let claimed = Publish {
             topic: publish.topic.clone(),
@@ -89,13 +91,13 @@ impl Link {
             self.shared.deliver(message);
             let durable = AckOutcome::Durable(Acknowledgement::default());
             self.acks.resolved(Lane::Normal, durable);
-            let pending = Pending { id, qos, received, bytes, message: None, denied: false };
+            let pending = Pending { id, qos, received, bytes, message: None, refused: None };
             self.pend(Lane::Normal, pending);
             return;
         };
         let ticket = AckTicket::new(self.acks.clone(), self.acks.open(lane));
         let message = Some(message);
-        self.pend(lane, Pending { id, qos, received, bytes, message, denied: false });
+        self.pend(lane, Pending { id, qos, received, bytes, message, refused: None });
         self.busy = self.shared.handler.handle(claimed, ticket).err();
     }
 
