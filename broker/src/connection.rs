@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Shared;
 use crate::link::{End, Link};
 use crate::listen::Stream;
+use crate::wire::Packet;
 use crate::wire::decode::Decoder;
-use crate::wire::{Packet, Version, encode};
 use io::{Held, Output, READ, UNCOUNTED};
 use pace::Pace;
 
@@ -55,7 +55,6 @@ struct Connection<S> {
     held: Held,
     pace: Pace,
     link: Link,
-    version: Version,
     kick: CancellationToken,
     /// Of this connection alone, so that waiting for it takes no lock that all share.
     stop: CancellationToken,
@@ -112,7 +111,8 @@ impl KeepAlive {
 
 /// What a turn of the loop waited for.
 enum Moved {
-    Wrote,
+    /// So many bytes; 0 where what was written before is on its way now.
+    Wrote(usize),
     /// So many bytes; 0 is the stream's end.
     Read(usize),
 }
@@ -130,6 +130,7 @@ impl<S: Stream> Connection<S> {
 
     async fn turn(&mut self) -> Result<(), End> {
         self.take_packets()?;
+        self.link.count_traffic();
         // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
         self.link.acknowledge(&mut self.out.bytes)?;
@@ -166,7 +167,7 @@ impl<S: Stream> Connection<S> {
         let (acks, session) = (Arc::clone(link.acks()), Arc::clone(link.session()));
         let moved = std::future::poll_fn(|cx| {
             if let Poll::Ready(written) = out.poll_write(stream, cx) {
-                return Poll::Ready(written.map(|()| Moved::Wrote));
+                return Poll::Ready(written.map(Moved::Wrote));
             }
             if reading {
                 return io::poll_read(stream, cx, input, limit).map_ok(Moved::Read);
@@ -178,9 +179,15 @@ impl<S: Stream> Connection<S> {
             () = kick.cancelled() => return Err(End::TakenOver),
             () = revoked.cancelled() => return Err(End::Revoked),
             moved = moved => match moved? {
-                Moved::Wrote => self.stalled_since = None,
+                Moved::Wrote(bytes) => {
+                    link.tally.bytes_sent += bytes;
+                    self.stalled_since = None;
+                }
                 Moved::Read(0) => return Err(End::Closed),
-                Moved::Read(bytes) => self.pace.read(bytes),
+                Moved::Read(bytes) => {
+                    link.tally.bytes_received += bytes;
+                    self.pace.read(bytes);
+                }
             },
             () = acks.wake.notified() => {}
             () = session.wake.notified() => {}
@@ -275,10 +282,8 @@ impl<S: Stream> Connection<S> {
         if matches!(end, End::Socket(_) | End::Closed | End::WriteTimeout) {
             return;
         }
-        let mut out = std::mem::take(&mut self.out.bytes);
-        if let Some(reason) = end.reason() {
-            encode::disconnect(&mut out, self.version, reason);
-        }
+        self.link.say_goodbye(end, &mut self.out.bytes);
+        let out = std::mem::take(&mut self.out.bytes);
         let last_words = async {
             self.stream.write_all(&out).await?;
             self.stream.shutdown().await?;

@@ -105,10 +105,7 @@ impl Certificates {
         TlsConnector::from(Arc::new(config))
     }
 
-    async fn connect(
-        &self,
-        address: SocketAddr,
-    ) -> tokio_rustls::client::TlsStream<TcpStream> {
+    async fn connect(&self, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
         let stream = TcpStream::connect(address).await.unwrap();
         let connector = self.client(false, rustls::ALL_VERSIONS);
         within("the handshake", connector.connect("localhost".try_into().unwrap(), stream))
@@ -143,10 +140,7 @@ async fn serve_with(
     Served { address, stop }
 }
 
-async fn serve(
-    config: BrokerConfig,
-    listener: impl FnOnce(TcpListener) -> Listener,
-) -> Served {
+async fn serve(config: BrokerConfig, listener: impl FnOnce(TcpListener) -> Listener) -> Served {
     serve_with(config, Arc::new(AllowAll), listener).await
 }
 
@@ -180,8 +174,7 @@ async fn web<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
 ) -> WebSocketStream<S> {
     let request = request(address, Some("mqttv3.1, mqtt"));
-    let (socket, response) =
-        within("the handshake", client_async(request, stream)).await.unwrap();
+    let (socket, response) = within("the handshake", client_async(request, stream)).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
     socket
 }
@@ -239,12 +232,9 @@ async fn mqtt_6_0_0_2_packets_span_frames_and_share_them_in_both_versions() {
         let heard = in_frames(web(served.address, stream).await, &v4, piece).await;
         assert_eq!(heard, [&[0x20, 2, 0, 0], &[0x40, 2, 0, 1], &[0xd0, 0][..]].concat(), "{piece}");
     }
-    let v5 = [
-        connect_v5("five", true, 0, &[]),
-        publish_v5(2, "t/x", Some(1), &[], b"p"),
-        vec![0xe0, 0],
-    ]
-    .concat();
+    let v5 =
+        [connect_v5("five", true, 0, &[]), publish_v5(2, "t/x", Some(1), &[], b"p"), vec![0xe0, 0]]
+            .concat();
     let stream = TcpStream::connect(served.address).await.unwrap();
     let heard = in_frames(web(served.address, stream).await, &v5, 5).await;
     assert!(heard[0] == 0x20 && heard[3] == 0 && heard.ends_with(&[0x40, 2, 0, 1]), "{heard:02x?}");
@@ -257,12 +247,9 @@ async fn mqtt_over_web_socket_in_tls() {
     let config = BrokerConfig::default();
     let served = serve(config, |socket| Listener::secure_web_socket(socket, tls)).await;
     let socket = web(served.address, certificates.connect(served.address).await).await;
-    let said = [
-        connect_v4("c", true, 0),
-        publish_v4(2, "t/x", Some(1), &[7; 200_000]),
-        vec![0xe0, 0],
-    ]
-    .concat();
+    let said =
+        [connect_v4("c", true, 0), publish_v4(2, "t/x", Some(1), &[7; 200_000]), vec![0xe0, 0]]
+            .concat();
     let heard = in_frames(socket, &said, 60_000).await;
     assert_eq!(heard, [&[0x20, 2, 0, 0], &[0x40, 2, 0, 1][..]].concat());
 }
@@ -309,8 +296,7 @@ async fn a_clients_certificate_reaches_whoever_decides() {
     let doorman = Arc::new(Doorman::default());
     let tls = certificates.tls(ClientCertificates::Optional);
     let config = BrokerConfig::default();
-    let served =
-        serve_with(config, doorman.clone(), |socket| Listener::tls(socket, tls)).await;
+    let served = serve_with(config, doorman.clone(), |socket| Listener::tls(socket, tls)).await;
     for with in [true, false] {
         let stream = TcpStream::connect(served.address).await.unwrap();
         let connector = certificates.client(with, rustls::ALL_VERSIONS);
@@ -383,7 +369,11 @@ fn files_that_cannot_be_used_are_named_with_key_and_remedy() {
         (TlsFiles { certificate: missing.clone(), ..good() }, "certificate", &missing),
         (TlsFiles { certificate: wrong(&other), ..good() }, "certificate", &other),
         (TlsFiles { key: wrong(&other), ..good() }, "key", &other),
-        (TlsFiles { key: certificates.path("ca.crt"), ..good() }, "key", &certificates.path("ca.crt")),
+        (
+            TlsFiles { key: certificates.path("ca.crt"), ..good() },
+            "key",
+            &certificates.path("ca.crt"),
+        ),
         (TlsFiles { client_ca: Some(wrong(&other)), ..good() }, "client_ca", &other),
     ] {
         let error = Tls::load(files).unwrap_err();

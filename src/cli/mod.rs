@@ -18,6 +18,7 @@ mod events;
 mod serve;
 mod signals;
 mod simulate;
+mod user;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -50,6 +51,9 @@ enum Command {
     /// Make certificates to try TLS with.
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Keep the users file: who may come in, by which password, in which role.
+    #[command(subcommand)]
+    User(user::Command),
     /// Look at what was rejected.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -86,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
         Command::CheckConfig(args) => config::check(&args),
         Command::PrintConfig => config::print(),
         Command::Certs(command) => certs::run(&command),
+        Command::User(command) => user::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
     };
     match result {

@@ -71,35 +71,35 @@ impl Output {
         self.bytes.is_empty() && !self.unflushed
     }
 
-    /// Writes and flushes. Ready when something was written or when all of it is on its way; pending
-    /// where there is nothing to do.
+    /// Writes and flushes. Ready with the bytes written when there are some, or when all
+    /// is on its way; pending where there is nothing to do.
     pub(super) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         if self.is_empty() {
             return Poll::Pending;
         }
-        let mut wrote = false;
+        let mut wrote = 0;
         while !self.bytes.is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, &self.bytes) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.bytes.advance(written);
-                    (wrote, self.unflushed) = (true, true);
+                    (wrote, self.unflushed) = (wrote + written, true);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if wrote => return Poll::Ready(Ok(())),
+                Poll::Pending if wrote > 0 => return Poll::Ready(Ok(wrote)),
                 Poll::Pending => return Poll::Pending,
             }
         }
         self.bytes = BytesMut::new();
         match Pin::new(stream).poll_flush(cx) {
-            Poll::Pending if wrote => Poll::Ready(Ok(())),
+            Poll::Pending if wrote > 0 => Poll::Ready(Ok(wrote)),
             flushed => {
                 self.unflushed &= flushed.is_pending();
-                flushed
+                flushed.map_ok(|()| wrote)
             }
         }
     }

@@ -1,16 +1,16 @@
 //! What can be wrong with listeners taken together.
 
-use std::net::SocketAddr;
-
 use loushan_broker::listen::tls::ClientCertificates;
 
 use super::fault::{Fault, Origin};
 use super::raw::{Raw, variable};
 use super::resolved::Config;
 
-/// The faults of `config`, whose listeners are `listeners`, by key.
-pub(super) fn faults(config: &Config, raw: &Raw, listeners: &[(&str, SocketAddr)]) -> Vec<Fault> {
+/// The faults of `config`.
+pub(super) fn faults(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
+    let mqtt = config.mqtt_listen.all().map(|(key, address, _)| (key, address));
+    let listeners: Vec<_> = mqtt.chain([("http.listen", config.http_listen)]).collect();
     let mut fault = |key: &str, origin: Origin, problem: String, remedy: &str| {
         faults.push(Fault { key: key.to_owned(), origin, problem, remedy: remedy.to_owned() });
     };

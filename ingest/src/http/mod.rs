@@ -1,8 +1,8 @@
 //! The HTTP side: health, metrics and the API, on a listener that the caller made.
 //!
-//! Everything is read-only, everything but `/` and `/metrics` is JSON, errors included. Questions
-//! that may read files run on blocking threads; exports stream in bounded memory and are bounded in
-//! number. While the listener is on loopback, requests must name it so (see `guard`).
+//! Everything but `/` and `/metrics` is JSON, errors included. Questions that may read files run on
+//! blocking threads; exports stream in bounded memory and are bounded in number. Every request passes
+//! the `guard`, and [`auth`] says who may ask what.
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod api;
+pub mod auth;
 mod error;
 mod export;
 mod guard;
@@ -31,9 +32,10 @@ mod params;
 mod tests;
 pub mod view;
 
+use auth::Access;
 use error::ApiError;
-use limits::Bounded;
 pub use limits::HttpLimits;
+use limits::{Bounded, From};
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
@@ -45,6 +47,7 @@ const QUESTIONS: usize = 16;
 pub(crate) struct App {
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
+    access: Arc<Access>,
     exports: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     stop: CancellationToken,
@@ -59,23 +62,25 @@ pub async fn serve(
     tls: Option<Tls>,
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
+    access: Access,
     limits: HttpLimits,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let loopback = listener.local_addr()?.ip().is_loopback();
     let app = App {
         view,
         metrics,
+        access: Arc::new(access),
         exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
         stop: stop.clone(),
     };
-    axum::serve(Bounded::new(listener, tls, limits)?, router(app, loopback))
+    let listener = Bounded::new(listener, tls, limits)?;
+    axum::serve(listener, router(app).into_make_service_with_connect_info::<From>())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
 
-fn router(app: App, loopback: bool) -> Router {
+fn router(app: App) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(healthz))
@@ -84,7 +89,7 @@ fn router(app: App, loopback: bool) -> Router {
         .merge(api::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(loopback, guard::guard))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 

@@ -62,12 +62,12 @@ async fn mqtt_6_0_0_1_only_binary_frames_are_taken() {
 async fn what_breaks_the_protocol_is_answered_with_its_code() {
     let long = frame(0x82, &[0; MAX_FRAME + 1]);
     for (bytes, code) in [
-        (&b"\x82\x01x"[..], 1002),             // not masked
-        (&frame(0xc2, b"x"), 1002),            // a reserved bit
-        (&frame(0x80, b"x"), 1002),            // goes on with what was not begun
-        (&frame(0x09, b"x"), 1002),            // a ping in pieces
-        (&frame(0x89, &[0; 126]), 1002),       // a ping too long
-        (&frame(0x83, b"x"), 1002),            // no known kind
+        (&b"\x82\x01x"[..], 1002),                               // not masked
+        (&frame(0xc2, b"x"), 1002),                              // a reserved bit
+        (&frame(0x80, b"x"), 1002),                              // goes on with what was not begun
+        (&frame(0x09, b"x"), 1002),                              // a ping in pieces
+        (&frame(0x89, &[0; 126]), 1002),                         // a ping too long
+        (&frame(0x83, b"x"), 1002),                              // no known kind
         (&[frame(0x02, b""), frame(0x82, b"x")].concat(), 1002), // begun twice
         (&long, 1009),
     ] {
@@ -169,7 +169,7 @@ proptest! {
         let (mut got, mut cuts, mut rest) = (Vec::new(), cuts.iter().cycle(), &mut bytes[..]);
         while !rest.is_empty() {
             let (piece, after) = rest.split_at_mut(rest.len().min(*cuts.next().unwrap()));
-            let kept = socket.take(piece);
+            let kept = WebSocket::take(&mut socket, piece);
             got.extend_from_slice(&piece[..kept]);
             rest = after;
         }
@@ -180,7 +180,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let (mut socket, _client) = raw();
-        let kept = socket.take(&mut bytes);
+        let kept = WebSocket::take(&mut socket, &mut bytes);
         prop_assert!(kept <= bytes.len());
     }
 }
