@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) subscriber_dropped: Counter,
     pub(crate) publishes_sent: Counter,
     pub(crate) retained_refused: Counter,
+    pub(crate) topics_refused: Counter,
     pub(crate) router_restarts: Counter,
 }
 
@@ -36,6 +37,7 @@ impl Metrics {
             subscriber_dropped: counter!("loushan_subscriber_messages_dropped_total"),
             publishes_sent: counter!("loushan_publishes_sent_total"),
             retained_refused: counter!("loushan_retained_refused_total"),
+            topics_refused: counter!("loushan_topics_refused_total"),
             router_restarts: counter!("loushan_router_restarts_total"),
         }
     }

@@ -183,6 +183,7 @@ impl Link {
     /// A topic that is a topic, and more than this broker takes: v5 is told, 3.1.1 can only be
     /// disconnected.
     fn refuse_topic(&mut self, publish: &wire::Publish, out: &mut BytesMut) -> Result<(), End> {
+        self.shared.metrics.topics_refused.increment(1);
         let kind = match publish.qos {
             QoS::AtMostOnce => return Ok(()),
             QoS::AtLeastOnce => AckKind::Ack,

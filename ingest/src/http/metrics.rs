@@ -98,6 +98,10 @@ pub static METRICS: &[Metric] = &[
     ),
     counter("loushan_subscriber_messages_dropped_total", "Messages dropped for a slow subscriber."),
     counter("loushan_retained_refused_total", "Messages not retained: no room."),
+    counter(
+        "loushan_topics_refused_total",
+        "Publishes, wills and filters whose topic is longer or deeper than configured.",
+    ),
     counter("loushan_router_restarts_total", "Restarts of the live fan-out's router."),
     // The write-ahead log.
     gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),
