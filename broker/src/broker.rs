@@ -154,6 +154,15 @@ impl Broker {
         Health { router_running, router_restarts }
     }
 
+    /// Ends the router's thread as a panic of its own would. It stays so until what is returned is
+    /// dropped.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn crash_router(&self) -> std::sync::mpsc::Sender<()> {
+        self.shared.router.crash()
+    }
+
     fn accepted(&self, permits: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             self.shared.metrics.connect("full");

@@ -14,6 +14,9 @@ mod budget;
 pub mod config;
 mod connection;
 mod fanout;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handler;
 mod link;
 mod message;
