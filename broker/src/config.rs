@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::topic::TopicLimits;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -32,6 +34,20 @@ pub struct BrokerConfig {
     pub max_in_flight_bytes: usize,
     /// The same for all connections together.
     pub total_in_flight_bytes: usize,
+    /// The longest keep-alive. An MQTT 5 client that asks for a longer one, or for none, is given
+    /// this one; 3.1.1 has no word for it. Zero leaves it to the clients.
+    #[serde(with = "human_duration")]
+    pub max_keep_alive: Duration,
+    /// Levels of a topic or filter.
+    pub max_topic_levels: usize,
+    /// Bytes of a topic or filter.
+    pub max_topic_bytes: usize,
+    /// How often figures are published to subscribers of `$SYS/broker/#`. Zero is never.
+    #[serde(with = "human_duration")]
+    pub sys_interval: Duration,
+    /// Whether an MQTT 5 client is told that its rights forbid a subscription (0x87). If not, it is
+    /// told what 3.1.1 says: that there was an error (0x80).
+    pub tell_denied: bool,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
     /// Messages waiting to be sent to one client, in bytes. Beyond it messages of QoS 0 are dropped
@@ -51,8 +67,21 @@ pub struct BrokerConfig {
     pub live_feed_bytes: usize,
     /// Memory of the router that carries live messages of QoS 0, shared among its filters.
     pub router_bytes: usize,
+    /// What becomes of an MQTT 3.1.1 client that publishes what it may not.
+    pub denied_publish: DeniedPublish,
     /// Distinct topics with subscribers after which the router, which forgets none, is replaced.
     pub router_max_topics: usize,
+}
+
+/// What becomes of an MQTT 3.1.1 client that publishes, at QoS 1 or 2, what it may not. It cannot be
+/// told; MQTT 5 clients are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeniedPublish {
+    /// It is disconnected: an acknowledgement means that the reading is on disk, and never less.
+    Disconnect,
+    /// It is acknowledged, and the publish is dropped: for clients that would send it again for ever.
+    Acknowledge,
 }
 
 impl Default for BrokerConfig {
@@ -66,6 +95,11 @@ impl Default for BrokerConfig {
             max_in_flight: 1024,
             max_in_flight_bytes: 4 * MIB,
             total_in_flight_bytes: 256 * MIB,
+            max_keep_alive: Duration::ZERO,
+            max_topic_levels: 128,
+            max_topic_bytes: 4096,
+            sys_interval: Duration::from_secs(10),
+            tell_denied: true,
             max_subscriptions: 1000,
             subscriber_queue_bytes: 4 * MIB,
             max_sessions: 20_000,
@@ -74,8 +108,15 @@ impl Default for BrokerConfig {
             retained_bytes: 64 * MIB,
             live_feed_bytes: 16 * MIB,
             router_bytes: 256 * MIB,
+            denied_publish: DeniedPublish::Disconnect,
             router_max_topics: 100_000,
         }
+    }
+}
+
+impl BrokerConfig {
+    pub(crate) const fn topic_limits(&self) -> TopicLimits {
+        TopicLimits { levels: self.max_topic_levels, bytes: self.max_topic_bytes }
     }
 }
 
