@@ -135,11 +135,7 @@ async fn connect_all(address: SocketAddr, count: usize) -> Vec<Raw> {
 
 /// Publishes at a steady rate while `meanwhile` runs, and times each acknowledgement from when its
 /// publish was due.
-fn measure(
-    address: SocketAddr,
-    session: u32,
-    meanwhile: impl FnOnce(),
-) -> Histogram<u64> {
+fn measure(address: SocketAddr, session: u32, meanwhile: impl FnOnce()) -> Histogram<u64> {
     let over = Arc::new(AtomicBool::new(false));
     let publishing = std::thread::spawn({
         let over = Arc::clone(&over);

@@ -114,6 +114,7 @@ fn written(version: Version, publish: &Publish) -> Packet {
         retain: publish.retain,
         id: publish.id,
         topic: &publish.topic,
+        alias: None,
         payload: &publish.payload,
         properties: &publish.properties,
         subscription_ids: &[],

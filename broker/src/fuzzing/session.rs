@@ -126,6 +126,7 @@ impl World<'_> {
             max_packet: None,
             problem_information: true,
             session_outlives: true,
+            topic_alias_maximum: 0,
         };
         session.connect();
         let shared = Arc::clone(&self.broker.shared);
