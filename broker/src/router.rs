@@ -144,12 +144,14 @@ impl Router {
         if *started {
             return;
         }
+        // Without a runtime there is no connection to feed: a link that a fuzz target drives.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let actor = Actor::new(
             Arc::clone(&self.inbox),
             Arc::clone(&self.state),
             self.settings,
             self.metrics.clone(),
-            tokio::runtime::Handle::current(),
+            runtime,
         );
         match std::thread::Builder::new().name("live-feed".to_owned()).spawn(|| actor.run()) {
             Ok(_) => *started = true,
@@ -160,9 +162,13 @@ impl Router {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn crash(&self) {
-        self.inbox.push(Command::Crash);
+    /// Ends the router's thread as a panic of its own would. It stays so until what is returned is
+    /// dropped.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn crash(&self) -> std::sync::mpsc::Sender<()> {
+        let (hold, held) = std::sync::mpsc::channel();
+        self.inbox.push(Command::Crash(held));
+        hold
     }
 }
 
