@@ -47,12 +47,16 @@ pub(crate) struct QueueLimits {
 pub(crate) struct State {
     /// Ids of QoS 2 publishes with PUBREC and without PUBREL.
     pub(crate) received: HashSet<u16>,
+    /// Ids and digests of QoS 2 publishes that subscribers have though no PUBREC left.
+    pub(crate) shown: HashMap<u16, u64>,
     pub(crate) subscriptions: HashMap<Arc<str>, Subscription>,
     /// A connection serves this session.
     pub(crate) connected: bool,
     /// A connected client fell too far behind: a message of QoS 1 or 2 found no room.
     pub(crate) overflowed: bool,
     pub(crate) outgoing: Outgoing,
+    /// How many messages of QoS 1 and 2 the connected client takes unacknowledged.
+    pub(crate) receive_maximum: usize,
     /// Retained messages that a SUBSCRIBE brought; they are the store's, so only what is kept here of
     /// each is bounded.
     retained: VecDeque<Delivery>,
@@ -69,7 +73,23 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Identifiers of the subscriptions that it matches (v5).
     pub(crate) ids: Vec<u32>,
+    /// The shared filter that it came by: if this subscriber cannot take it, another one can.
+    pub(crate) share: Option<Arc<str>>,
 }
+
+/// How soon a session's client would get a message, were it put in its queue now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is connected and keeps up.
+    Free,
+    /// It is connected, and has enough to do.
+    Behind,
+    /// It is not connected.
+    Away,
+}
+
+/// Messages that may wait for a client that keeps up.
+const AHEAD: usize = 64;
 
 impl Session {
     pub(crate) fn new(client_id: Arc<str>, limits: Arc<QueueLimits>) -> Self {
@@ -88,11 +108,13 @@ impl Session {
         state.outgoing.resend();
     }
 
-    /// The connection has ended: what was of QoS 0 is dropped.
-    pub(crate) fn disconnect(&self) {
+    /// The connection has ended: what was of QoS 0 is dropped. Returns what other members of its
+    /// groups can be given instead.
+    pub(crate) fn disconnect(&self) -> Vec<Delivery> {
         let mut state = self.lock();
         state.connected = false;
         state.retained.retain(|delivery| delivery.qos != QoS::AtMostOnce);
+        let unsent = self.take_shared(&mut state);
         let mut freed = 0;
         state.queue.retain(|delivery| {
             let keep = delivery.qos != QoS::AtMostOnce;
@@ -100,26 +122,79 @@ impl Session {
             keep
         });
         self.free(&mut state, freed);
+        unsent
     }
 
-    /// Puts a message in the queue. Returns whether there was room.
+    /// The session has ended, and is nobody's subscriber any more. Returns what other members of its
+    /// groups can be given instead: what was not sent, and of what was sent that of QoS 1.
+    pub(crate) fn end(&self) -> Vec<Delivery> {
+        let mut state = self.lock();
+        let mut left = state.outgoing.shared();
+        left.extend(self.take_shared(&mut state));
+        left
+    }
+
+    /// Takes what came by shared subscriptions from the queue.
+    fn take_shared(&self, state: &mut State) -> Vec<Delivery> {
+        if state.queue.iter().all(|delivery| delivery.share.is_none()) {
+            return Vec::new();
+        }
+        let queue = std::mem::take(&mut state.queue);
+        let (shared, kept): (VecDeque<_>, _) = queue.into_iter().partition(|d| d.share.is_some());
+        state.queue = kept;
+        self.free(state, shared.iter().map(|delivery| delivery.message.cost()).sum());
+        shared.into()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let state = self.lock();
+        if !state.connected {
+            Standing::Away
+        } else if state.queue.len() < AHEAD && state.outgoing.has_room(state.receive_maximum) {
+            Standing::Free
+        } else {
+            Standing::Behind
+        }
+    }
+
+    /// Puts a message that only this client gets in the queue; if there is no room it is the client's
+    /// own loss, and one that is connected is given up. Returns whether there was room.
     pub(crate) fn enqueue(&self, delivery: Delivery) -> bool {
         let mut state = self.lock();
-        let cost = delivery.message.cost();
         if delivery.qos == QoS::AtMostOnce && !state.connected {
             return true;
         }
+        let must = delivery.qos != QoS::AtMostOnce && state.connected;
+        let room = self.push(&mut state, delivery);
+        state.overflowed |= must && !room;
+        if state.connected && (room || state.overflowed) {
+            drop(state);
+            self.wake.notify_one();
+        }
+        room
+    }
+
+    /// Puts a message in the queue that others could be given as well. Returns whether it was taken.
+    pub(crate) fn offer(&self, delivery: Delivery) -> bool {
+        let mut state = self.lock();
+        if delivery.qos == QoS::AtMostOnce && !state.connected {
+            return false;
+        }
+        let room = self.push(&mut state, delivery);
+        if state.connected && room {
+            drop(state);
+            self.wake.notify_one();
+        }
+        room
+    }
+
+    fn push(&self, state: &mut State, delivery: Delivery) -> bool {
+        let cost = delivery.message.cost();
         let room = state.bytes.saturating_add(cost) <= self.limits.session
             && self.limits.total.try_take(cost);
         if room {
             state.bytes += cost;
             state.queue.push_back(delivery);
-        } else if delivery.qos != QoS::AtMostOnce && state.connected {
-            state.overflowed = true;
-        }
-        if state.connected && (room || state.overflowed) {
-            drop(state);
-            self.wake.notify_one();
         }
         room
     }

@@ -80,6 +80,12 @@ impl Outgoing {
         Next::Publish { id, dup: false, delivery }
     }
 
+    /// What came by shared subscriptions, was sent at QoS 1 and is not acknowledged.
+    pub(super) fn shared(&self) -> Vec<Delivery> {
+        let sent = self.in_flight.iter().filter_map(|entry| entry.delivery.as_ref());
+        sent.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).cloned().collect()
+    }
+
     /// Forgets `id`; returns the bytes that it counted as.
     pub(super) fn remove(&mut self, id: u16) -> Option<usize> {
         let at = self.position(id)?;
