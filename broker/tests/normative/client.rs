@@ -155,6 +155,21 @@ impl Client {
         }
     }
 
+    /// Subscribes, and returns what comes of it at once.
+    pub async fn subscribe_and_see(&mut self, filter: &str, options: u8) -> Vec<Publish> {
+        self.subscribe(filter, options).await;
+        self.send(&PINGREQ.repeat(2)).await;
+        let (mut brought, mut answers) = (Vec::new(), 0);
+        while answers < 2 {
+            match self.packet().await {
+                Packet::PingResp => answers += 1,
+                Packet::Publish(publish) => brought.push(publish),
+                other => panic!("{other:?}"),
+            }
+        }
+        brought
+    }
+
     pub async fn unsubscribe(&mut self, filter: &str) {
         self.send(&wire::unsubscribe(self.version, 78, &[filter])).await;
         match self.packet().await {
@@ -218,6 +233,13 @@ impl Client {
             return None;
         }
         Some(self.raw.rest_of_packet(first[0]).await.len())
+    }
+
+    /// The next packet, which is not longer than `limit`.
+    pub async fn next_within(&mut self, limit: usize) -> Packet {
+        let packet = self.raw.packet().await;
+        assert!(packet.len() <= limit, "{} bytes to a client that takes {limit}", packet.len());
+        wire::parse(self.version, &packet)
     }
 
     /// DISCONNECT, and the connection's end.

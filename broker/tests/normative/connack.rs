@@ -3,7 +3,10 @@
 use loushan_broker::config::BrokerConfig;
 
 use super::client::Client;
-use super::wire::{BOTH, Connect, Publish, V5, property};
+use super::wire::{
+    BOTH, Connect, PINGREQ, PUBREC, PUBREL, Packet, Publish, V5, ack, property, subscribe,
+    unsubscribe,
+};
 use super::{running, with};
 
 // 3.1.1: [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.1.4-3]
@@ -101,26 +104,56 @@ async fn not_even_connack_is_longer_than_the_client_takes() {
         let connect = Connect::clean("").with(property::MAXIMUM_PACKET_SIZE, limit);
         let mut client = Client::silent(&running, V5).await;
         client.send(&connect.bytes(V5)).await;
-        // There is no telling what it must know, so either it ends here or little is said.
+        // There is no telling it all that it must know, so it ends here, with a word or without.
         if let Some(length) = client.length_or_close().await {
             assert!(length <= limit as usize, "{length} bytes to a client that takes {limit}");
         }
     }
 }
 
-// 5: [MQTT-3.1.2-24] [MQTT-3.9.2-1] [MQTT-3.9.2-2]
+// 5: [MQTT-3.1.2-24] [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3] [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2]
 #[tokio::test]
-async fn no_acknowledgement_is_longer_than_the_client_takes() {
+async fn no_acknowledgement_is_made_longer_than_the_client_takes_by_its_reasons() {
     let running = running().await;
-    let limit = 40;
+    let limit = 30;
     let connect = Connect::clean("c").with(property::MAXIMUM_PACKET_SIZE, limit);
     let mut client = Client::accepted(&running, V5, &connect).await;
+    let deep = "/".repeat(200);
+    // Whatever there would be something to say about.
+    for packet in [
+        subscribe(V5, 2, &[("a/#/b", 0)]),
+        unsubscribe(V5, 3, &["never/there"]),
+        ack(PUBREL, 9),
+        ack(PUBREC, 9),
+        Publish::new(1, &deep, "").bytes(V5),
+        Publish::new(2, &deep, "").bytes(V5),
+    ] {
+        client.send(&packet).await;
+        let answer = client.next_within(limit as usize).await;
+        assert!(!matches!(answer, Packet::Disconnect { .. }), "{answer:?}");
+    }
+    // One that cannot be short is not sent.
     let filters: Vec<_> = (0..100).map(|n| format!("f/{n}")).collect();
     let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
-    client.send(&super::wire::subscribe(V5, 1, &filters)).await;
-    if let Some(length) = client.length_or_close().await {
-        assert!(length <= limit as usize, "{length} bytes to a client that takes {limit}");
-    }
+    client.send(&subscribe(V5, 1, &filters)).await;
+    client.send(&PINGREQ).await;
+    assert_eq!(client.next_within(limit as usize).await, Packet::PingResp);
+}
+
+// 5: [MQTT-3.1.2-24] [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.14.2-3] [MQTT-3.14.2-4]
+#[tokio::test]
+async fn nor_are_the_last_words_to_a_client() {
+    let running = running().await;
+    let refused = Connect::clean("c")
+        .with(property::MAXIMUM_PACKET_SIZE, 5)
+        .with(property::AUTHENTICATION_METHOD, "x");
+    let mut client = Client::silent(&running, V5).await;
+    client.send(&refused.bytes(V5)).await;
+    assert!(matches!(client.next_within(5).await, Packet::ConnAck { code: 0x80.., .. }));
+    let connect = Connect::clean("c").with(property::MAXIMUM_PACKET_SIZE, 20);
+    let mut client = Client::accepted(&running, V5, &connect).await;
+    client.publish(&Publish::new(1, "a/+", "x")).await;
+    assert!(matches!(client.next_within(20).await, Packet::Disconnect { reason: 0x90, .. }));
 }
 
 // 3.1.1: [MQTT-3.1.3-2]

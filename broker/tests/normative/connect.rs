@@ -102,7 +102,7 @@ async fn a_protocol_level_that_is_not_served_is_refused_in_the_nearer_version_an
     }
 }
 
-// 3.1.1: [MQTT-3.1.2-3] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT-3.1.2-22] [MQTT-3.1.4-1]
+// 3.1.1: [MQTT-3.1.2-3] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT-3.1.2-22] [MQTT-3.1.4-1] [MQTT-3.2.2-6]
 // 5: [MQTT-3.1.2-3] [MQTT-3.1.2-11] [MQTT-3.1.2-12] [MQTT-3.1.2-13] [MQTT-3.1.4-1]
 #[tokio::test]
 async fn connect_flags_that_are_reserved_or_contradict_each_other_are_malformed() {
@@ -237,7 +237,6 @@ async fn a_session_begun_without_an_identifier_is_resumed_by_the_one_that_was_gi
 }
 
 // 3.1.1: [MQTT-3.1.3-8] [MQTT-3.1.3-9]
-// 5: [MQTT-3.1.3-8]
 #[tokio::test]
 async fn a_3_1_1_client_with_no_identifier_and_a_session_to_keep_is_refused() {
     let running = running().await;

@@ -34,7 +34,6 @@ async fn a_disconnect_with_flags_is_malformed() {
     }
 }
 
-// 3.1.1: [MQTT-3.14.4-1]
 // 5: [MQTT-3.14.4-1] [MQTT-3.14.4-2]
 #[tokio::test]
 async fn what_comes_behind_disconnect_is_not_done_and_the_server_closes() {

@@ -27,7 +27,7 @@ async fn reserved_flags_of_any_packet_end_the_connection() {
 }
 
 // 3.1.1: [MQTT-4.8.0-1]
-// 5: [MQTT-4.13.1-1]
+// 5: [MQTT-4.13.1-1] [MQTT-4.12.0-7]
 #[tokio::test]
 async fn types_that_no_client_sends_end_the_connection() {
     let running = running().await;

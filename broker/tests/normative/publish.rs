@@ -1,8 +1,14 @@
 //! PUBLISH (section 3.3), save what is kept (retain), and its topics.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
+use loushan_broker::Broker;
+use loushan_broker::auth::{AllowAll, Authority, Credentials, Grant, Refusal, Rights};
 use loushan_broker::config::BrokerConfig;
 
 use super::client::Client;
+use super::support::{Scripted, serve};
 use super::wire::{
     BOTH, PUBACK, PUBREC, Packet, Properties, Publish, V4, V5, property, raw, subscribe, text,
 };
@@ -279,6 +285,57 @@ async fn more_unacknowledged_publishes_than_the_receive_maximum_end_the_connecti
     client.publish(&Publish::new(0, "t", "x")).await;
     client.publish(&Publish::new(2, "t", "x").id(4)).await;
     client.refused(0x93, "a fourth publish").await;
+}
+
+/// Nobody may publish below `denied/`.
+struct Restricted;
+
+impl Authority for Restricted {
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send + 'a>> {
+        Box::pin(async {
+            let grant = AllowAll.authenticate(credentials).await?;
+            Ok(Grant { rights: Arc::new(Self), ..grant })
+        })
+    }
+}
+
+impl Rights for Restricted {
+    fn may_publish(&self, topic: &str) -> bool {
+        !topic.starts_with("denied/")
+    }
+
+    fn may_subscribe(&self, _: &str) -> bool {
+        true
+    }
+}
+
+// 3.1.1: [MQTT-3.3.5-2]
+// 5: [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+#[tokio::test]
+async fn a_publish_that_is_not_allowed_is_delivered_to_nobody_and_acknowledged_or_ends_it_all() {
+    let config = BrokerConfig::default();
+    let broker = Broker::with_authority(config, Scripted::automatic(), Arc::new(Restricted));
+    let running = serve(broker).await;
+    for version in BOTH {
+        let mut watcher = Client::new(&running, version, "w").await;
+        watcher.subscribe("#", 2).await;
+        for (qos, kind) in [(1, PUBACK), (2, PUBREC)] {
+            let mut client = Client::new(&running, version, "c").await;
+            client.publish(&Publish::new(qos, "denied/t", "x")).await;
+            match client.packet_or_close().await {
+                // 3.1.1 has two ways: to say nothing of it, or to go.
+                None => assert_eq!(version, V4),
+                Some(Packet::Ack { kind: k, id: 1, reason, .. }) if k == kind => {
+                    assert_eq!(reason, if version == V5 { 0x87 } else { 0 });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        watcher.silence().await;
+    }
 }
 
 // 5: [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-12] [MQTT-3.2.2-17]

@@ -1,11 +1,14 @@
 //! Delivery (sections 4.3, 4.4, 4.6) and the packets that acknowledge it (3.4 to 3.7).
 
+use loushan_broker::config::BrokerConfig;
+
 use super::client::Client;
-use super::{expired, running};
+use super::support::{Scripted, start, within};
 use super::wire::{
     BOTH, Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Publish, V4, V5, Version, ack,
     ack_reason, property, raw,
 };
+use super::{expired, running};
 
 // 3.1.1: [MQTT-4.3.1-1]
 // 5: [MQTT-4.3.1-1]
@@ -90,13 +93,13 @@ async fn redelivered(version: Version) {
     subscriber.silence().await;
 }
 
-// 3.1.1: [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [MQTT-4.6.0-1] [MQTT-3.1.2-4] [MQTT-2.3.1-4]
+// 3.1.1: [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [MQTT-4.6.0-6] [MQTT-3.1.2-4] [MQTT-2.3.1-4]
 #[tokio::test]
 async fn unacknowledged_messages_of_a_3_1_1_client_come_again_in_their_order() {
     redelivered(V4).await;
 }
 
-// 5: [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.6.0-1]
+// 5: [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-6]
 #[tokio::test]
 async fn unacknowledged_messages_of_a_version_5_client_come_again_in_their_order_and_only_then() {
     redelivered(V5).await;
@@ -205,6 +208,39 @@ async fn an_acknowledgement_with_an_error_ends_the_exchange_for_good() {
     let (mut subscriber, present) = Client::kept(&running, V5, "s").await;
     assert!(present);
     subscriber.silence().await;
+}
+
+// 5: [MQTT-4.3.3-9]
+#[tokio::test]
+async fn after_a_pubrec_with_an_error_the_identifier_is_that_of_a_new_message() {
+    let running = running().await;
+    let mut subscriber = Client::new(&running, V5, "s").await;
+    subscriber.subscribe("t", 2).await;
+    let mut publisher = Client::new(&running, V5, "p").await;
+    publisher.publish(&Publish::new(2, &"/".repeat(200), "refused").id(7)).await;
+    assert_eq!(publisher.acked(PUBREC, 7).await, 0x90);
+    publisher.deliver(&Publish::new(2, "t", "new").id(7)).await;
+    let message = subscriber.message().await;
+    assert_eq!(message.text(), "new");
+    subscriber.take(&message).await;
+}
+
+// 3.1.1: [MQTT-4.8.0-2]
+// 5: [MQTT-4.3.2-4] [MQTT-4.3.3-8]
+#[tokio::test]
+async fn what_could_not_be_taken_over_is_not_acknowledged_and_the_connection_ends() {
+    let (handler, mut offers) = Scripted::manual();
+    let running = start(BrokerConfig::default(), handler).await;
+    for version in BOTH {
+        for qos in [1, 2] {
+            let mut client = Client::new(&running, version, "c").await;
+            client.publish(&Publish::new(qos, "t/claimed", "x")).await;
+            let (_, ticket) = within("an offer", offers.recv()).await.unwrap();
+            client.silence().await;
+            ticket.failed();
+            client.refused(0x83, "it could not be made durable").await;
+        }
+    }
 }
 
 // 5: [MQTT-4.3.3-7]

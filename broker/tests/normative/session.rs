@@ -1,8 +1,8 @@
 //! What the server keeps of a client between connections (sections 3.1.2.4, 3.1.2.11.2 and 4.1).
 
 use super::client::Client;
-use super::{expired, running};
 use super::wire::{BOTH, Connect, DISCONNECT, Packet, Properties, Publish, V4, V5, property, raw};
+use super::{expired, running};
 
 // 3.1.1: [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-4.1.0-1] [MQTT-4.5.0-1]
 // 5: [MQTT-3.1.2-5] [MQTT-3.1.2-23] [MQTT-4.5.0-1]
