@@ -23,6 +23,8 @@ pub enum Component {
     Pipeline,
     /// The MQTT listener and its connections.
     Broker,
+    /// Users and rights: the files that they come from.
+    Identity,
     /// Live fan-out to subscribers.
     Router,
     /// The HTTP side.
@@ -46,6 +48,7 @@ impl Component {
             Self::Durability => "durability",
             Self::Pipeline => "pipeline",
             Self::Broker => "broker",
+            Self::Identity => "identity",
             Self::Router => "router",
             Self::Http => "http",
             Self::Embedded => "embedded",

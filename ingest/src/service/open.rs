@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use loushan_broker::Broker;
+use loushan_broker::auth::{BearerToken, Directory};
 
 use super::stored::Stored;
 use super::view::ServiceView;
 use super::{StartError, dead_letter_dir, influx_dir, influx_refused_dir, store_dir};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::auth::admin_token;
 use crate::io::Io;
 use crate::pipeline::keeper::Keeper;
 use crate::pipeline::{self, Pipeline};
@@ -23,6 +26,7 @@ use crate::sink::influx::InfluxSink;
 /// Everything opened, nothing running but the log's threads.
 pub(super) struct Opened {
     pub(super) view: Arc<ServiceView>,
+    pub(super) admin_token: BearerToken,
     pub(super) keeper: Keeper,
     pub(super) embedded: (EmbeddedSink, Arc<SinkStatus>),
     pub(super) dead_letter: (DeadLetterSink, Arc<SinkStatus>),
@@ -33,6 +37,7 @@ pub(super) struct Opened {
 pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<Opened, StartError> {
     let data = &config.data_dir;
     io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
+    let admin_token = admin_token(&**io, data)?;
     let registry = Arc::new(Registry::new(RegistryLimits::default()));
     load_stations(config, &**io, &registry)?;
 
@@ -131,9 +136,20 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
 
     let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
     sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
-    let broker = Broker::new(config.broker.clone(), Arc::clone(&pipeline) as _);
+    let clock_of_tokens = clock.clone();
+    let now = move || {
+        let ns = u64::try_from(clock_of_tokens.now().ns()).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_nanos(ns)
+    };
+    let directory = Arc::new(Directory::open(config.auth.clone(), Arc::new(now))?);
+    let broker = Broker::with_authority(
+        config.broker.clone(),
+        Arc::clone(&pipeline) as _,
+        Arc::clone(&directory) as _,
+    );
     let view = Arc::new(ServiceView {
         broker: Arc::new(broker),
+        directory,
         pipeline,
         store,
         registry,
@@ -145,7 +161,7 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         dead_letters: vec![dead_letter_dir(data), influx_refused_dir(data)],
         free_floor_bytes: config.pipeline.log.free_floor_bytes,
     });
-    Ok(Opened { view, keeper, embedded, dead_letter, influx })
+    Ok(Opened { view, admin_token, keeper, embedded, dead_letter, influx })
 }
 
 /// Whether the log still has what a sink has not taken in.

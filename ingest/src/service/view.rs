@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::Broker;
+use loushan_broker::auth::Directory;
 use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::FUTURE_MS;
@@ -32,6 +33,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// What there is to see.
 pub(super) struct ServiceView {
     pub(super) broker: Arc<Broker>,
+    pub(super) directory: Arc<Directory>,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) store: Store,
     pub(super) registry: Arc<Registry>,
@@ -111,6 +113,10 @@ impl View for ServiceView {
                 crate::config::units::show_duration(interval)
             );
             readiness.note(Component::Durability, Condition::amber(what));
+        }
+        if let Some(fault) = self.directory.fault() {
+            let what = format!("{fault}; until then the users and rights of before hold");
+            readiness.note(Component::Identity, Condition::amber(what));
         }
         if !self.broker.health().router_running {
             let what =
