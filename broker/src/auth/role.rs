@@ -173,8 +173,6 @@ mod tests {
         for topic in ["nb1", "nb1/xinpu/bs0001/d", "nb1/x"] {
             assert!(!Role::Operator.may_publish(topic), "{topic}");
         }
-        assert!(
-            Role::Admin.may_publish("nb1/xinpu/bs0001/d")
-        );
+        assert!(Role::Admin.may_publish("nb1/xinpu/bs0001/d"));
     }
 }

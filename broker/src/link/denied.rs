@@ -14,9 +14,9 @@ use super::{End, Link, Pending};
 use crate::config::DeniedPublish;
 use crate::handler::{AckOutcome, Acknowledgement, Lane, QoS};
 use crate::topic;
+use crate::wire::Version;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
-use crate::wire::Version;
 
 /// How often one client's refusals are logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);

@@ -72,7 +72,10 @@ impl Link {
         let lane = self.shared.handler.claims(&publish.topic);
         if let Some(refused) = self.refusal(&publish.topic) {
             let lane = lane.unwrap_or(Lane::Normal);
-            return self.refuse(lane, Pending { id, qos, received, bytes, message: None, refused: Some(refused) });
+            return self.refuse(
+                lane,
+                Pending { id, qos, received, bytes, message: None, refused: Some(refused) },
+            );
         }
         let claimed = Publish {
             topic: publish.topic.clone(),

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod client;
+mod reader;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
