@@ -6,6 +6,10 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
+    pub(crate) handshakes: Gauge,
+    pub(crate) buffer_bytes: Gauge,
+    pub(crate) read_pauses_rate: Counter,
+    pub(crate) read_pauses_memory: Counter,
     pub(crate) publishes_received: Counter,
     pub(crate) acks_success: Counter,
     pub(crate) acks_partial: Counter,
@@ -28,6 +32,10 @@ impl Metrics {
         let ack = |class| counter!("loushan_acks_sent_total", "class" => class);
         Self {
             connections: gauge!("loushan_connections"),
+            handshakes: gauge!("loushan_handshakes"),
+            buffer_bytes: gauge!("loushan_buffer_bytes"),
+            read_pauses_rate: counter!("loushan_read_pauses_total", "reason" => "rate"),
+            read_pauses_memory: counter!("loushan_read_pauses_total", "reason" => "memory"),
             publishes_received: counter!("loushan_publishes_received_total"),
             acks_success: ack("success"),
             acks_partial: ack("partly_rejected"),
@@ -46,8 +54,9 @@ impl Metrics {
         }
     }
 
-    /// A CONNECT was answered; `result` is one of `accepted`, `refused`, `invalid`, `timeout`,
-    /// `full`.
+    /// What came of a socket; `result` is one of `accepted`, `refused`, `invalid`, `timeout`, `full`,
+    /// `address_full`, `memory`, `handshake_busy`, `handshake_timeout`, `handshake_failed`,
+    /// `shutdown`.
     pub(crate) fn connect(&self, result: &'static str) {
         counter!("loushan_connects_total", "result" => result).increment(1);
     }

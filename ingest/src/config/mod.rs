@@ -12,6 +12,7 @@
 
 mod fault;
 pub mod keys;
+mod listeners;
 mod print;
 mod raw;
 mod resolved;
@@ -23,4 +24,4 @@ pub mod units;
 pub use fault::{Fault, Faults, Origin};
 pub use print::default_file;
 pub use raw::{ENVIRONMENT_PREFIX, variable};
-pub use resolved::{Config, Tracing};
+pub use resolved::{Config, MqttListen, Tracing};

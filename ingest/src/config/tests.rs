@@ -29,7 +29,7 @@ fn the_printed_file_means_the_defaults() {
     let defaults = Config::read(None, []).unwrap();
     let printed = Config::read(Some(&default_file()), []).unwrap();
     assert_eq!(format!("{printed:?}"), format!("{defaults:?}"));
-    assert_eq!(defaults.mqtt_listen.to_string(), "127.0.0.1:1883");
+    assert_eq!(defaults.mqtt_listen.tcp.unwrap().to_string(), "127.0.0.1:1883");
     assert_eq!(defaults.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!(defaults.pipeline.log.sync, SyncPolicy::Always);
     assert_eq!(defaults.influx, None);

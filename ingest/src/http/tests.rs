@@ -128,6 +128,8 @@ impl View for Fake {
     }
 }
 
+const LIMITS: HttpLimits = HttpLimits { exports: 1, connections: 64 };
+
 struct Server {
     fake: Arc<Fake>,
     address: SocketAddr,
@@ -153,7 +155,7 @@ impl Server {
         let admin = BearerToken::draw().unwrap();
         let token = admin.reveal().to_owned();
         let access = Access::new(Arc::new(directory), admin, loopback);
-        let task = tokio::spawn(serve(listener, view, metrics, access, 1, stop.clone()));
+        let task = tokio::spawn(serve(listener, None, view, metrics, access, LIMITS, stop.clone()));
         Self { fake, address, token, stop, task }
     }
 

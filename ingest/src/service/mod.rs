@@ -28,12 +28,12 @@
 //! A step that is not over in time is left, by name: whatever it still held is in the log.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::auth::Directory;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -45,6 +45,7 @@ use crate::pipeline;
 use crate::readiness::{Component, Condition};
 use crate::sink::{dead_letter, embedded, influx};
 
+mod listeners;
 mod open;
 mod stop;
 mod stored;
@@ -53,6 +54,7 @@ mod tests;
 mod view;
 mod watch;
 
+pub use listeners::{ListenError, Listeners};
 pub use stop::{Left, Stopped};
 use view::ServiceView;
 use watch::Parts;
@@ -60,10 +62,8 @@ use watch::Parts;
 /// What the service is given from outside, so that a test can give its own.
 #[derive(Debug)]
 pub struct Outside {
-    /// Where MQTT is accepted.
-    pub mqtt: TcpListener,
-    /// Where HTTP is accepted.
-    pub http: TcpListener,
+    /// Where MQTT and HTTP are accepted.
+    pub listeners: Listeners,
     /// The time.
     pub clock: Clock,
     /// The file system.
@@ -156,7 +156,7 @@ impl Service {
     /// # Errors
     /// When something cannot be opened; see [`StartError`].
     pub async fn start(config: Config, outside: Outside) -> Result<Self, StartError> {
-        let Outside { mqtt, http, clock, io, lock } = outside;
+        let Outside { listeners, clock, io, lock } = outside;
         // Before anything takes handles of metrics.
         let metrics = crate::http::metrics::recorder();
         let opening = config.clone();
@@ -164,10 +164,11 @@ impl Service {
         let opened = tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io));
         let opened = opened.await.map_err(|_| StartError::Interrupted)??;
         let view = Arc::clone(&opened.view);
-        for (part, listener) in [(Component::Broker, &mqtt), (Component::Http, &http)] {
-            warn_if_open(part, listener, &view);
+        for listener in &listeners.mqtt {
+            warn_if_open(Component::Broker, listener.local_addr(), &view);
         }
-        let parts = Parts::start(opened, &config, mqtt, http, metrics);
+        warn_if_open(Component::Http, listeners.http.local_addr(), &view);
+        let parts = Parts::start(opened, &config, listeners, metrics);
         Ok(Self { view, parts, deadline: config.shutdown_deadline, lock })
     }
 
@@ -197,8 +198,8 @@ impl Service {
 }
 
 /// Says loudly, and for as long as it is so, that a listener takes in everybody.
-fn warn_if_open(part: Component, listener: &TcpListener, view: &ServiceView) {
-    if let Ok(address) = listener.local_addr()
+fn warn_if_open(part: Component, address: io::Result<SocketAddr>, view: &ServiceView) {
+    if let Ok(address) = address
         && !address.ip().is_loopback()
     {
         let what = format!(

@@ -42,6 +42,8 @@ fn config_with(more: &[(&str, &str)]) -> Config {
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let environment = [
         set("LOUSHAN__DATA__DIR", "/data"),
+        set("LOUSHAN__MQTT__LISTEN", "127.0.0.1:0"),
+        set("LOUSHAN__HTTP__LISTEN", "127.0.0.1:0"),
         set("LOUSHAN__LOG__SEGMENT_BYTES", "8MiB"),
         set("LOUSHAN__LOG__BUFFER_BYTES", "8MiB"),
         set("LOUSHAN__LOG__FREE_DISK_FLOOR", "1MiB"),
@@ -55,10 +57,8 @@ async fn start(io: &SimIo) -> Service {
 }
 
 async fn try_start(io: &SimIo, config: Config) -> Result<Service, StartError> {
-    let listen = || TcpListener::bind("127.0.0.1:0");
     let outside = Outside {
-        mqtt: listen().await.unwrap(),
-        http: listen().await.unwrap(),
+        listeners: Listeners::open(&config).await.unwrap(),
         clock: Clock::manual(i64::try_from(NOW_MS).unwrap() * 1_000_000),
         io: Arc::new(io.clone()),
         lock: None,
