@@ -230,9 +230,10 @@ impl Shared {
     }
 
     pub(crate) fn publish_will(self: &Arc<Self>, will: PendingWill) {
-        let shared = Arc::clone(self);
-        let begun = Publication::begin(&shared, will);
-        self.tasks.spawn(async move { begun.finish(&shared).await });
+        if let Some(begun) = Publication::begin(self, will) {
+            let shared = Arc::clone(self);
+            self.tasks.spawn(async move { begun.finish(&shared).await });
+        }
     }
 
     /// A number for a message to be retained, greater than all before it.

@@ -213,7 +213,7 @@ fn ended(
     let expiry = Duration::from_secs(expiry.into());
     shared.finished(&attached.session);
     // Before the session is let go: a connection that takes it over publishes later.
-    let begun = now.map(|will| Publication::begin(shared, will));
+    let begun = now.and_then(|will| Publication::begin(shared, will));
     shared.detached(shared.registry.detach(attached, expiry, later));
     begun
 }
