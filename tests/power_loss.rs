@@ -48,8 +48,14 @@ impl Machine {
         ];
         let environment = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = Config::read(None, environment).unwrap();
-        let outside =
-            Outside { mqtt, http, clock: Clock::System, io: Arc::new(disk.clone()), lock: None };
+        let outside = Outside {
+            mqtt,
+            http,
+            clock: Clock::System,
+            io: Arc::new(disk.clone()),
+            sessions: None,
+            lock: None,
+        };
         let service = runtime.block_on(Service::start(config, outside)).unwrap();
         let stop = CancellationToken::new();
         let (sender, ended) = std::sync::mpsc::sync_channel(1);

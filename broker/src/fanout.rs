@@ -10,13 +10,14 @@ use std::sync::Arc;
 use crate::broker::Shared;
 use crate::handler::QoS;
 use crate::message::Message;
-use crate::session::{Delivery, Session};
+use crate::session::{Delivery, Queued, Session};
 use crate::subscriptions::Subscription;
 use crate::topic;
 
 impl Shared {
-    /// Retains a message if it says so, and gives it to its subscribers. Never waits.
-    pub(crate) fn deliver(&self, mut message: Message) {
+    /// Retains a message if it says so, and gives it to its subscribers. Never waits. Returns whether
+    /// the database has something of it to write.
+    pub(crate) fn deliver(&self, mut message: Message) -> bool {
         message.retain &= topic::may_retain(&message.topic);
         if message.retain {
             // Before its subscribers are looked up: who subscribes in between finds it retained.
@@ -29,8 +30,9 @@ impl Shared {
                 matched.push((Arc::clone(session), subscription.clone()));
             }
         });
+        let mut kept = message.retain && self.store.is_some();
         if matched.is_empty() {
-            return;
+            return kept;
         }
         let message = Arc::new(if message.retain { message } else { message.detached() });
         let mut live = message.qos == QoS::AtMostOnce;
@@ -41,14 +43,20 @@ impl Shared {
                 let delivery = merge(&message, copies.iter().map(|(_, sub)| sub));
                 if delivery.qos == QoS::AtMostOnce {
                     live = true;
-                } else if !session.enqueue(delivery) {
-                    self.metrics.subscriber_dropped.increment(1);
+                } else {
+                    match session.enqueue(delivery) {
+                        Queued::Kept => kept = true,
+                        Queued::Taken => {}
+                        Queued::NoRoom => self.metrics.subscriber_dropped.increment(1),
+                        Queued::NoRoomAway => self.metrics.away_refused.increment(1),
+                    }
                 }
             }
         }
         if live {
             self.router.publish(message);
         }
+        kept
     }
 
     fn retain(&self, message: &Arc<Message>) {
@@ -61,7 +69,13 @@ impl Shared {
 
     /// Ends a session: its subscriptions are nobody's any more.
     pub(crate) fn end_session(&self, session: &Arc<Session>) {
-        let subscriptions = std::mem::take(&mut session.lock().subscriptions);
+        let subscriptions = {
+            let mut state = session.lock();
+            if let Some(kept) = state.kept.take() {
+                kept.end();
+            }
+            std::mem::take(&mut state.subscriptions)
+        };
         for filter in subscriptions.keys() {
             self.subscriptions.remove(session, filter);
         }
@@ -120,7 +134,6 @@ mod tests {
 
     use super::*;
     use crate::Broker;
-    use crate::budget::Budget;
     use crate::config::BrokerConfig;
     use crate::handler::{AckTicket, Busy, Lane, Publish, PublishHandler};
     use crate::message::tests::message;
@@ -159,7 +172,7 @@ mod tests {
         let (asked, delivered) = (AtomicU64::new(0), AtomicU64::new(0));
         // What takes long to copy leaves time between the steps of a delivery.
         let long = message("t", &"x".repeat(100_000));
-        let limits = QueueLimits { session: 1 << 20, total: Budget::new(1 << 20) };
+        let limits = QueueLimits::new(1 << 20, 1 << 20);
         let limits = Arc::new(limits);
         let reach = |counter: &AtomicU64, round| {
             while counter.load(Ordering::Acquire) < round {

@@ -32,6 +32,9 @@ use crate::wire::{self, Packet, Version};
 /// How soon a link that waits for the router's congestion to end looks again.
 const CONGESTION: Duration = Duration::from_millis(10);
 
+/// SUBACKs and UNSUBACKs of one connection that may wait for the database.
+const MAX_DEFERRED: usize = 64;
+
 /// Who is connected.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -79,6 +82,8 @@ pub(crate) struct Link {
     expiry_changed: Option<u32>,
     /// Something was subscribed or unsubscribed.
     subscribes: bool,
+    /// SUBACKs and UNSUBACKs that wait until the database has what they say.
+    deferred: VecDeque<(u64, BytesMut)>,
 }
 
 impl Link {
@@ -104,6 +109,7 @@ impl Link {
             outcomes: Vec::new(),
             expiry_changed: None,
             subscribes: false,
+            deferred: VecDeque::new(),
         }
     }
 
@@ -132,6 +138,7 @@ impl Link {
         self.busy.is_some()
             || self.is_full()
             || self.shared.in_flight.is_full()
+            || self.deferred.len() >= MAX_DEFERRED
             || self.subscribes && self.shared.router.is_congested()
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::budget::Budget;
 use crate::handler::QoS;
 use crate::message::Message;
+use crate::persist::Kept;
 use crate::subscriptions::Subscription;
 
 pub(crate) use outgoing::{Next, Outgoing};
@@ -40,6 +41,15 @@ pub(crate) struct QueueLimits {
     pub(crate) session: usize,
     /// Bytes for all.
     pub(crate) total: Budget,
+    /// Of those, bytes for clients that are away: they must not take the room of who is here.
+    pub(crate) away: Budget,
+}
+
+impl QueueLimits {
+    /// Bounds in which clients that are away have half of `total` together.
+    pub(crate) fn new(session: usize, total: usize) -> Self {
+        Self { session, total: Budget::new(total), away: Budget::new(total / 2) }
+    }
 }
 
 /// See [`Session`].
@@ -56,7 +66,9 @@ pub(crate) struct State {
     /// Retained messages that a SUBSCRIBE brought; they are the store's, so only what is kept here of
     /// each is bounded.
     retained: VecDeque<Delivery>,
-    queue: VecDeque<Delivery>,
+    queue: VecDeque<Waiting>,
+    /// Its place in the database, if the session outlives its connection.
+    pub(crate) kept: Option<Kept>,
     /// Bytes of `queue` and of what is in flight.
     bytes: usize,
 }
@@ -71,6 +83,33 @@ pub(crate) struct Delivery {
     pub(crate) ids: Vec<u32>,
 }
 
+/// A message in the queue.
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    /// In the database; 0 if it is not there.
+    number: u64,
+}
+
+/// What became of a message that was to be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// There was no room; the client is away.
+    NoRoomAway,
+    /// There was no room.
+    NoRoom,
+    /// It waits, or is of no use to a client that is away.
+    Taken,
+    /// It waits and is to be in the database before its publisher hears that it was taken.
+    Kept,
+}
+
+impl Queued {
+    pub(crate) fn had_room(self) -> bool {
+        matches!(self, Self::Taken | Self::Kept)
+    }
+}
+
 impl Session {
     pub(crate) fn new(client_id: Arc<str>, limits: Arc<QueueLimits>) -> Self {
         Self { client_id, state: Mutex::default(), wake: Notify::new(), limits }
@@ -83,6 +122,9 @@ impl Session {
     /// A connection begins to serve the session.
     pub(crate) fn connect(&self) {
         let mut state = self.lock();
+        if !state.connected {
+            self.limits.away.give(state.bytes);
+        }
         state.connected = true;
         state.overflowed = false;
         state.outgoing.resend();
@@ -91,29 +133,36 @@ impl Session {
     /// The connection has ended: what was of QoS 0 is dropped.
     pub(crate) fn disconnect(&self) {
         let mut state = self.lock();
-        state.connected = false;
         state.retained.retain(|delivery| delivery.qos != QoS::AtMostOnce);
         let mut freed = 0;
-        state.queue.retain(|delivery| {
+        state.queue.retain(|Waiting { delivery, .. }| {
             let keep = delivery.qos != QoS::AtMostOnce;
             freed += if keep { 0 } else { delivery.message.cost() };
             keep
         });
         self.free(&mut state, freed);
+        if std::mem::take(&mut state.connected) {
+            self.limits.away.take(state.bytes);
+        }
     }
 
-    /// Puts a message in the queue. Returns whether there was room.
-    pub(crate) fn enqueue(&self, delivery: Delivery) -> bool {
+    /// Puts a message in the queue. Of a client that is away the newest message finds no room: what
+    /// waits already was promised to it.
+    pub(crate) fn enqueue(&self, delivery: Delivery) -> Queued {
         let mut state = self.lock();
         let cost = delivery.message.cost();
         if delivery.qos == QoS::AtMostOnce && !state.connected {
-            return true;
+            return Queued::Taken;
         }
         let room = state.bytes.saturating_add(cost) <= self.limits.session
-            && self.limits.total.try_take(cost);
+            && self.take(cost, state.connected);
+        let mut queued = if state.connected { Queued::NoRoom } else { Queued::NoRoomAway };
         if room {
             state.bytes += cost;
-            state.queue.push_back(delivery);
+            let kept = state.kept.as_mut().filter(|_| delivery.qos != QoS::AtMostOnce);
+            queued = if kept.is_some() { Queued::Kept } else { Queued::Taken };
+            let number = kept.map_or(0, |kept| kept.queued(&delivery));
+            state.queue.push_back(Waiting { delivery, number });
         } else if delivery.qos != QoS::AtMostOnce && state.connected {
             state.overflowed = true;
         }
@@ -121,7 +170,19 @@ impl Session {
             drop(state);
             self.wake.notify_one();
         }
-        room
+        queued
+    }
+
+    /// Takes bytes from the bounds that all sessions share.
+    fn take(&self, bytes: usize, connected: bool) -> bool {
+        if !connected && !self.limits.away.try_take(bytes) {
+            return false;
+        }
+        let taken = self.limits.total.try_take(bytes);
+        if !taken && !connected {
+            self.limits.away.give(bytes);
+        }
+        taken
     }
 
     /// Puts the retained messages that a SUBSCRIBE brings before everything that waits. Returns how
@@ -146,13 +207,20 @@ impl Session {
         }
         loop {
             let from_store = !state.retained.is_empty();
-            let first = if from_store { state.retained.front() } else { state.queue.front() };
+            let first = if from_store {
+                state.retained.front()
+            } else {
+                state.queue.front().map(|waiting| &waiting.delivery)
+            };
             if first?.qos != QoS::AtMostOnce && !state.outgoing.has_room(receive_maximum) {
                 return None;
             }
-            let taken =
-                if from_store { state.retained.pop_front() } else { state.queue.pop_front() };
-            let delivery = taken?;
+            let taken = if from_store {
+                state.retained.pop_front().map(|delivery| Waiting { delivery, number: 0 })
+            } else {
+                state.queue.pop_front()
+            };
+            let Waiting { delivery, number } = taken?;
             let cost = if from_store { 0 } else { delivery.message.cost() };
             let expired = delivery
                 .message
@@ -162,37 +230,98 @@ impl Session {
                 self.free(&mut state, cost);
             }
             if expired {
+                if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+                    kept.done(number, false);
+                }
                 continue;
             }
-            return Some(state.outgoing.send(delivery, cost));
+            let next = state.outgoing.send(delivery, cost, number);
+            let used = state.outgoing.ids_used();
+            if let (Next::Publish { id: id @ 1.., .. }, Some(kept)) = (&next, &mut state.kept) {
+                kept.sent(number, *id, used);
+            }
+            return Some(next);
         }
     }
 
     /// The client acknowledged message `id`, finally.
     pub(crate) fn acknowledged(&self, id: u16) {
         let mut state = self.lock();
-        if let Some(bytes) = state.outgoing.remove(id) {
+        if let Some((bytes, number)) = state.outgoing.remove(id) {
             self.free(&mut state, bytes);
+            if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+                kept.done(number, true);
+            }
         }
     }
 
     /// The client has message `id` of QoS 2. Returns whether there is such a one.
     pub(crate) fn received(&self, id: u16) -> bool {
         let mut state = self.lock();
-        let Some(bytes) = state.outgoing.release(id) else { return false };
+        let Some((bytes, number)) = state.outgoing.release(id) else { return false };
         self.free(&mut state, bytes);
+        if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+            kept.released(number, id);
+        }
         true
     }
 
     fn free(&self, state: &mut State, bytes: usize) {
         state.bytes = state.bytes.saturating_sub(bytes);
         self.limits.total.give(bytes);
+        if !state.connected {
+            self.limits.away.give(bytes);
+        }
+    }
+}
+
+/// What the database kept of a session.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) kept: Kept,
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// What was sent: its packet id, its number, and the message unless the client has it.
+    pub(crate) sent: Vec<(u16, u64, Option<Delivery>)>,
+    /// What waits, and its number.
+    pub(crate) queue: Vec<(u64, Delivery)>,
+    pub(crate) ids_used: u64,
+}
+
+impl Session {
+    /// The session of a client that is away, as a former process left it. It counts in the bounds,
+    /// and may pass them: they may have been wider.
+    pub(crate) fn restore(
+        client_id: Arc<str>,
+        limits: Arc<QueueLimits>,
+        restored: Restored,
+    ) -> Self {
+        let mut state = State { kept: Some(restored.kept), ..State::default() };
+        for subscription in restored.subscriptions {
+            state.subscriptions.insert(subscription.filter.clone(), subscription);
+        }
+        state.outgoing.restore(restored.ids_used);
+        for (id, number, delivery) in restored.sent {
+            let bytes = delivery.as_ref().map_or(0, |delivery| delivery.message.cost());
+            state.bytes += bytes;
+            state.outgoing.restore_sent(id, bytes, number, delivery);
+        }
+        for (number, delivery) in restored.queue {
+            state.bytes += delivery.message.cost();
+            state.queue.push_back(Waiting { delivery, number });
+        }
+        limits.total.take(state.bytes);
+        limits.away.take(state.bytes);
+        Self { client_id, state: Mutex::new(state), wake: Notify::new(), limits }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.limits.total.give(self.state.get_mut().bytes);
+        let state = self.state.get_mut();
+        self.limits.total.give(state.bytes);
+        if !state.connected {
+            self.limits.away.give(state.bytes);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Component {
     Broker,
     /// Live fan-out to subscribers.
     Router,
+    /// Retained messages and the sessions of absent clients.
+    Sessions,
     /// The HTTP side.
     Http,
     /// The embedded store.
@@ -47,6 +49,7 @@ impl Component {
             Self::Pipeline => "pipeline",
             Self::Broker => "broker",
             Self::Router => "router",
+            Self::Sessions => "sessions",
             Self::Http => "http",
             Self::Embedded => "embedded",
             Self::Influx => "influx",

@@ -11,7 +11,7 @@ use loushan_ingest::config::{Config, variable};
 use loushan_ingest::io::Io as _;
 use loushan_ingest::io::real::RealIo;
 use loushan_ingest::lock::DataLock;
-use loushan_ingest::service::{Outside, Service, Stopped};
+use loushan_ingest::service::{Outside, Service, Stopped, broker_dir};
 use tokio::net::TcpListener;
 
 use super::{Failure, block_on, config, events, signals};
@@ -66,7 +66,14 @@ impl Place {
         let data = config.data_dir.clone();
         let (mqtt_address, http_address) = (mqtt.local_addr()?, http.local_addr()?);
         let io = Arc::new(RealIo);
-        let outside = Outside { mqtt, http, clock: Clock::System, io, lock: Some(lock) };
+        let outside = Outside {
+            mqtt,
+            http,
+            clock: Clock::System,
+            io,
+            sessions: Some(broker_dir(&config.data_dir)),
+            lock: Some(lock),
+        };
         let service = Service::start(config, outside).await?;
         Ok(Running { service, mqtt: mqtt_address, http: http_address, data })
     }

@@ -122,6 +122,7 @@ where
         Version::V311 => max_expiry,
         Version::V5 => connect.session_expiry.unwrap_or(0).min(max_expiry),
     };
+    shared.keep(&attached.session, expiry);
     let mut out = BytesMut::new();
     encode::connack(
         &mut out,

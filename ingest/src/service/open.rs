@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use loushan_broker::Broker;
+use loushan_broker::auth::AllowAll;
+use loushan_broker::{Broker, persist};
 
 use super::stored::Stored;
 use super::view::ServiceView;
@@ -30,7 +31,12 @@ pub(super) struct Opened {
 }
 
 /// Opens the data folder. Blocks.
-pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<Opened, StartError> {
+pub(super) fn open(
+    config: &Config,
+    clock: &Clock,
+    io: &Arc<dyn Io>,
+    sessions: Option<PathBuf>,
+) -> Result<Opened, StartError> {
     let data = &config.data_dir;
     io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
     let registry = Arc::new(Registry::new(RegistryLimits::default()));
@@ -131,7 +137,19 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
 
     let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
     sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
-    let broker = Broker::new(config.broker.clone(), Arc::clone(&pipeline) as _);
+    let sessions = persist::Opened::open(persist::StoreOptions {
+        folder: sessions,
+        clock: {
+            let clock = clock.clone();
+            Arc::new(move || u64::try_from(clock.now().ms()).unwrap_or(0))
+        },
+    })?;
+    let broker = Broker::restored(
+        config.broker.clone(),
+        Arc::clone(&pipeline) as _,
+        Arc::new(AllowAll),
+        Some(sessions),
+    );
     let view = Arc::new(ServiceView {
         broker: Arc::new(broker),
         pipeline,

@@ -61,6 +61,7 @@ async fn try_start(io: &SimIo, config: Config) -> Result<Service, StartError> {
         http: listen().await.unwrap(),
         clock: Clock::manual(i64::try_from(NOW_MS).unwrap() * 1_000_000),
         io: Arc::new(io.clone()),
+        sessions: None,
         lock: None,
     };
     Service::start(config, outside).await

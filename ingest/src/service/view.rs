@@ -117,6 +117,9 @@ impl View for ServiceView {
                 "live messages reach no subscriber; what is published is stored all the same";
             readiness.note(Component::Router, Condition::amber(what));
         }
+        if let Some(trouble) = self.broker.session_trouble() {
+            readiness.note(Component::Sessions, Condition::amber(trouble));
+        }
         for SinkFigures { name, trouble, .. } in self.sinks.iter().map(|status| status.figures()) {
             if let Some(trouble) = trouble {
                 readiness.note(component(name), Condition::amber(trouble));
