@@ -181,10 +181,8 @@ fn what_expired_while_the_service_was_down_is_gone_and_clean_sessions_leave_noth
     }
     let mut publisher = Session::connect(service.mqtt, "p", true, 0);
     for (topic, expiry) in [("e/short", Some(1)), ("e/long", Some(3600)), ("e/never", None)] {
-        let properties = PublishProperties {
-            message_expiry_interval: expiry,
-            ..PublishProperties::default()
-        };
+        let properties =
+            PublishProperties { message_expiry_interval: expiry, ..PublishProperties::default() };
         let retain = true;
         publisher
             .client

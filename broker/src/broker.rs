@@ -24,6 +24,7 @@ use crate::retained::Retained;
 use crate::router::Router;
 use crate::session::{QueueLimits, Session};
 use crate::subscriptions::Subscriptions;
+use crate::sys::Sys;
 use crate::will::{PendingWill, Publication};
 
 /// How often sessions and wills are looked at for being due.
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     /// Where sessions and retained messages outlive the process.
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) router: Router,
+    pub(crate) sys: Sys,
     /// Connections are to stop reading, drain and close.
     pub(crate) stop: CancellationToken,
     /// What did not drain in time is to be left.
@@ -119,6 +121,7 @@ impl Broker {
             retained: Retained::new(config.retained_bytes, store.clone()),
             store,
             router: Router::new(&config, metrics.clone()),
+            sys: Sys::new(config.sys_interval),
             in_flight: Budget::new(config.total_in_flight_bytes),
             in_flight_publishes: AtomicUsize::new(0),
             metrics,
@@ -233,10 +236,7 @@ impl Shared {
         }
         let session = &attached.session;
         session.connect();
-        let filters: Vec<_> = session.lock().subscriptions.keys().cloned().collect();
-        for filter in filters {
-            self.router.subscribe(session, &filter);
-        }
+        self.link_again(session);
     }
 
     /// A connection's session is to outlive it by `expiry_s`, or to end with it if that is 0.
@@ -260,8 +260,9 @@ impl Shared {
 
     /// A connection is about to let its session go.
     pub(crate) fn finished(&self, session: &Arc<Session>) {
-        session.disconnect();
+        let unsent = session.disconnect();
         self.router.close(session);
+        self.give_again(unsent);
     }
 
     /// Sessions ended: what they leave is seen to.
@@ -296,6 +297,7 @@ impl Shared {
         let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
         self.metrics.in_flight_publishes.set(publishes as f64);
         self.retained.sweep(Instant::now());
+        self.publish_figures(Instant::now());
         self.detached(ended);
         for will in wills {
             self.publish_will(will);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::topic::TopicLimits;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -32,6 +34,20 @@ pub struct BrokerConfig {
     pub max_in_flight_bytes: usize,
     /// The same for all connections together.
     pub total_in_flight_bytes: usize,
+    /// The longest keep-alive. An MQTT 5 client that asks for a longer one, or for none, is given
+    /// this one; 3.1.1 has no word for it. Zero leaves it to the clients.
+    #[serde(with = "human_duration")]
+    pub max_keep_alive: Duration,
+    /// Levels of a topic or filter.
+    pub max_topic_levels: usize,
+    /// Bytes of a topic or filter.
+    pub max_topic_bytes: usize,
+    /// How often figures are published to subscribers of `$SYS/broker/#`. Zero is never.
+    #[serde(with = "human_duration")]
+    pub sys_interval: Duration,
+    /// Whether an MQTT 5 client is told that its rights forbid a subscription (0x87). If not, it is
+    /// told what 3.1.1 says: that there was an error (0x80).
+    pub tell_denied: bool,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
     /// Messages waiting to be sent to one client, in bytes. Beyond it messages of QoS 0 are dropped
@@ -66,6 +82,11 @@ impl Default for BrokerConfig {
             max_in_flight: 1024,
             max_in_flight_bytes: 4 * MIB,
             total_in_flight_bytes: 256 * MIB,
+            max_keep_alive: Duration::ZERO,
+            max_topic_levels: 128,
+            max_topic_bytes: 4096,
+            sys_interval: Duration::from_secs(10),
+            tell_denied: true,
             max_subscriptions: 1000,
             subscriber_queue_bytes: 4 * MIB,
             max_sessions: 20_000,
@@ -76,6 +97,12 @@ impl Default for BrokerConfig {
             router_bytes: 256 * MIB,
             router_max_topics: 100_000,
         }
+    }
+}
+
+impl BrokerConfig {
+    pub(crate) const fn topic_limits(&self) -> TopicLimits {
+        TopicLimits { levels: self.max_topic_levels, bytes: self.max_topic_bytes }
     }
 }
 

@@ -19,9 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Shared;
 use crate::link::{End, Link};
-use crate::wire::Version;
 use crate::wire::decode::Decoder;
-use crate::wire::encode;
 
 pub(crate) use handshake::serve;
 
@@ -48,7 +46,6 @@ struct Connection<S> {
     read_size: usize,
     out: BytesMut,
     link: Link,
-    version: Version,
     kick: CancellationToken,
     /// Of this connection alone, so that waiting for it takes no lock that all share.
     stop: CancellationToken,
@@ -112,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn turn(&mut self) -> Result<(), End> {
         self.take_packets()?;
+        self.link.count_traffic();
         // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
         self.link.acknowledge(&mut self.out)?;
@@ -145,8 +143,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             () = self.kick.cancelled() => return Err(End::TakenOver),
             () = self.revoked.cancelled() => return Err(End::Revoked),
             written = self.write.write_buf(&mut self.out), if !self.out.is_empty() => {
-                if written? == 0 {
-                    return Err(End::Closed);
+                match written? {
+                    0 => return Err(End::Closed),
+                    written => self.link.tally.bytes_sent += written,
                 }
                 self.stalled_since = None;
             }
@@ -154,7 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             () = session.wake.notified() => {}
             () = self.link.unpaused(), if paused => {}
             read = self.read.read_buf(&mut self.input), if reading => {
-                self.read_size = match read? {
+                let read = read?;
+                self.link.tally.bytes_received += read;
+                self.read_size = match read {
                     0 => return Err(End::Closed),
                     filled if filled == room => (self.read_size * 4).min(READ_LARGE),
                     few if few < self.read_size / 4 => (self.read_size / 2).max(READ_SMALL),
@@ -219,9 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if matches!(end, End::Socket(_) | End::Closed | End::WriteTimeout) {
             return;
         }
-        if let Some(reason) = end.reason() {
-            encode::disconnect(&mut self.out, self.version, reason);
-        }
+        self.link.say_goodbye(end, &mut self.out);
         let out = std::mem::take(&mut self.out);
         let last_words = async {
             self.write.write_all(&out).await?;

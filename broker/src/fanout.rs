@@ -4,6 +4,9 @@
 //! go straight into their sessions' queues, since the router forgets what a slow reader has not
 //! taken (see [`crate::router`]). A subscription that overlaps another of the same client brings no
 //! second copy: one is sent, at the greatest quality of service [MQTT-3.3.5-1].
+//!
+//! Nothing of a shared subscription goes by the router, which cannot tell who has room; each group
+//! gets a message once, whatever else its members subscribe to.
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use crate::broker::Shared;
 use crate::handler::QoS;
 use crate::message::Message;
 use crate::session::{Delivery, Queued, Session};
-use crate::subscriptions::Subscription;
+use crate::subscriptions::{Match, Subscription};
 use crate::topic;
 
 impl Shared {
@@ -24,18 +27,30 @@ impl Shared {
             message = message.detached();
             self.retain(&Arc::new(message.clone()));
         }
+        self.fan_out(message)
+    }
+
+    /// Gives a message to its subscribers. Never waits. Returns whether the database has something of
+    /// it to write.
+    pub(crate) fn fan_out(&self, message: Message) -> bool {
         let mut matched: Vec<(Arc<Session>, Subscription)> = Vec::new();
-        self.subscriptions.visit(&message.topic, |session, subscription| {
-            if takes(session, subscription, &message) {
+        let mut groups = Vec::new();
+        self.subscriptions.visit(&message.topic, |matching| match matching {
+            Match::One(session, subscription) if takes(session, subscription, &message) => {
                 matched.push((Arc::clone(session), subscription.clone()));
             }
+            Match::One(..) => {}
+            Match::Group(group) => groups.push(Arc::clone(group)),
         });
         let mut kept = message.retain && self.store.is_some();
-        if matched.is_empty() {
+        if matched.is_empty() && groups.is_empty() {
             return kept;
         }
         let message = Arc::new(if message.retain { message } else { message.detached() });
-        let mut live = message.qos == QoS::AtMostOnce;
+        for group in groups {
+            kept |= self.queued(group.give(&message));
+        }
+        let mut live = message.qos == QoS::AtMostOnce && !matched.is_empty();
         if !live {
             matched.sort_unstable_by_key(|(session, _)| Arc::as_ptr(session));
             for copies in matched.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
@@ -44,12 +59,7 @@ impl Shared {
                 if delivery.qos == QoS::AtMostOnce {
                     live = true;
                 } else {
-                    match session.enqueue(delivery) {
-                        Queued::Kept => kept = true,
-                        Queued::Taken => {}
-                        Queued::NoRoom => self.metrics.subscriber_dropped.increment(1),
-                        Queued::NoRoomAway => self.metrics.away_refused.increment(1),
-                    }
+                    kept |= self.queued(session.enqueue(delivery));
                 }
             }
         }
@@ -57,6 +67,16 @@ impl Shared {
             self.router.publish(message);
         }
         kept
+    }
+
+    /// Counts what found no room, and says whether the database has something to write.
+    fn queued(&self, queued: Queued) -> bool {
+        match queued {
+            Queued::Kept | Queued::Taken => {}
+            Queued::NoRoom => self.metrics.subscriber_dropped.increment(1),
+            Queued::NoRoomAway => self.metrics.away_refused.increment(1),
+        }
+        queued == Queued::Kept
     }
 
     fn retain(&self, message: &Arc<Message>) {
@@ -79,6 +99,25 @@ impl Shared {
         for filter in subscriptions.keys() {
             self.subscriptions.remove(session, filter);
         }
+        // After that: nothing is put into its queue any more.
+        self.give_again(session.end());
+    }
+
+    /// Gives what a member of shared subscriptions did not take to the others [4.8.2].
+    pub(crate) fn give_again(&self, deliveries: Vec<Delivery>) {
+        for Delivery { message, share, .. } in deliveries {
+            let group = share.and_then(|filter| self.subscriptions.group(&filter));
+            let queued = group.map_or(Queued::NoRoom, |group| group.give(&message));
+            self.queued(queued);
+        }
+    }
+
+    /// Links a session that is connected again to the router, for what it subscribes to.
+    pub(crate) fn link_again(&self, session: &Arc<Session>) {
+        let filters: Vec<_> = session.lock().subscriptions.keys().cloned().collect();
+        for filter in filters.iter().filter(|filter| !topic::is_shared(filter)) {
+            self.router.subscribe(session, filter);
+        }
     }
 }
 
@@ -97,6 +136,7 @@ fn merge<'a>(
         qos: QoS::AtMostOnce,
         retain: false,
         ids: Vec::new(),
+        share: None,
     };
     for subscription in subscriptions {
         delivery.qos = delivery.qos.max(subscription.effective(message.qos));
@@ -117,7 +157,8 @@ pub(crate) fn live_copy(
     let mut matching: Vec<&Subscription> = state
         .subscriptions
         .values()
-        .filter(|s| topic::matches(&message.topic, &s.filter) && takes(session, s, message))
+        .filter(|s| !s.is_shared() && topic::matches(&message.topic, &s.filter))
+        .filter(|s| takes(session, s, message))
         .collect();
     matching.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
     let first = matching.first()?;

@@ -24,6 +24,7 @@ mod retained;
 mod router;
 mod session;
 mod subscriptions;
+mod sys;
 mod topic;
 mod will;
 mod wire;

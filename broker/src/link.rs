@@ -6,6 +6,7 @@
 //! acknowledged, then fanned out. Never done: an acknowledgement before the ticket said durable, one
 //! at or behind a failed ticket, one out of PUBLISH order within a lane.
 
+mod aliases;
 mod end;
 mod publish;
 mod subscriber;
@@ -19,12 +20,14 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use self::aliases::Aliases;
 use crate::ack::{AckQueue, LANES, index};
 use crate::auth::Rights;
 use crate::broker::Shared;
 use crate::handler::{AckOutcome, Busy, QoS};
 use crate::message::Message;
 use crate::session::Session;
+use crate::sys::Tally;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Packet, Version};
@@ -42,6 +45,8 @@ pub(crate) struct Client {
     pub(crate) version: Version,
     pub(crate) receive_maximum: u16,
     pub(crate) max_packet: Option<u32>,
+    /// Topic aliases that it takes.
+    pub(crate) topic_alias_maximum: u16,
     pub(crate) problem_information: bool,
     /// CONNECT asked for a session that outlives its connection: only then may DISCONNECT say for
     /// how long [3.14.2.2.2].
@@ -80,6 +85,11 @@ pub(crate) struct Link {
     held: VecDeque<wire::Publish>,
     outcomes: Vec<AckOutcome>,
     expiry_changed: Option<u32>,
+    aliases: Aliases,
+    /// What went over the connection since [`Link::count_traffic`].
+    pub(crate) tally: Tally,
+    /// The connection is gone; its tickets may not be.
+    over: bool,
     /// Something was subscribed or unsubscribed.
     subscribes: bool,
     /// SUBACKs and UNSUBACKs that wait until the database has what they say.
@@ -93,7 +103,9 @@ impl Link {
         rights: Arc<dyn Rights>,
         session: Arc<Session>,
     ) -> Self {
+        session.lock().receive_maximum = client.receive_maximum.into();
         Self {
+            aliases: Aliases::new(client.topic_alias_maximum),
             shared,
             client,
             rights,
@@ -108,6 +120,8 @@ impl Link {
             held: VecDeque::new(),
             outcomes: Vec::new(),
             expiry_changed: None,
+            tally: Tally::default(),
+            over: false,
             subscribes: false,
             deferred: VecDeque::new(),
         }
@@ -182,8 +196,7 @@ impl Link {
             Packet::PubRel(ack) => {
                 let known = self.session.lock().received.remove(&ack.id);
                 self.unacknowledged = self.unacknowledged.saturating_sub(known.into());
-                let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
-                encode::ack(out, self.client.version, AckKind::Complete, ack.id, reason, &[]);
+                self.answer(AckKind::Complete, ack.id, known, out);
                 Ok(())
             }
             Packet::PingReq => {
@@ -220,6 +233,56 @@ impl Link {
                 Ok(())
             }
         }
+    }
+
+    /// PUBREL or PUBCOMP, which say whether the packet id was known.
+    fn answer(&self, kind: AckKind, id: u16, known: bool, out: &mut BytesMut) {
+        if known {
+            return encode::ack(out, self.client.version, kind, id, Reason::SUCCESS, &[]);
+        }
+        let said = "no message is in flight under this packet id";
+        self.explain(out, Some(said), |out, said| {
+            let reason = Reason::PACKET_ID_NOT_FOUND;
+            encode::ack_said(out, self.client.version, kind, id, reason, said);
+        });
+    }
+
+    /// Appends what `write` writes: without its explanation if the client wants none, or takes no
+    /// packet so long [MQTT-3.1.2-29, MQTT-3.4.2-2]; not at all if it is too long all the same
+    /// [MQTT-3.1.2-25].
+    fn explain(
+        &self,
+        out: &mut BytesMut,
+        said: Option<&str>,
+        write: impl Fn(&mut BytesMut, Option<&str>),
+    ) {
+        let said = said.filter(|_| self.client.problem_information);
+        self.write_fitting(out, said, write);
+    }
+
+    fn write_fitting(
+        &self,
+        out: &mut BytesMut,
+        said: Option<&str>,
+        write: impl Fn(&mut BytesMut, Option<&str>),
+    ) {
+        let max = self.client.max_packet.and_then(|max| usize::try_from(max).ok());
+        let before = out.len();
+        for said in [said, None] {
+            write(out, said);
+            if max.is_none_or(|max| out.len() - before <= max) {
+                return;
+            }
+            out.truncate(before);
+        }
+    }
+
+    /// Appends DISCONNECT, if the client's version has one for this end.
+    pub(crate) fn say_goodbye(&self, end: &End, out: &mut BytesMut) {
+        let Some(reason) = end.reason() else { return };
+        self.write_fitting(out, Some(&end.said()), |out, said| {
+            encode::disconnect(out, self.client.version, reason, said);
+        });
     }
 
     /// Appends the acknowledgements whose turn has come.
@@ -270,10 +333,33 @@ impl Link {
             let latency = now.saturating_duration_since(pending.received);
             self.shared.metrics.ack_latency.record(latency.as_secs_f64());
         }
-        if let Some(message) = pending.message {
+        let Some(message) = pending.message else { return Ok(()) };
+        if pending.qos != QoS::ExactlyOnce || self.is_first_showing(pending.id, &message) {
             self.shared.deliver(message);
         }
         Ok(())
+    }
+
+    /// Whether subscribers do not have this message of QoS 2 yet. If its connection was lost before
+    /// its PUBREC, they get it as it becomes durable all the same, and its client sends it again, to
+    /// its next connection: the handler is asked again, since only the handler knows that it is the
+    /// same; subscribers are not told again.
+    fn is_first_showing(&self, id: u16, message: &Message) -> bool {
+        let mut state = self.session.lock();
+        if !self.over {
+            return state.shown.remove(&id) != Some(message.digest());
+        }
+        // Whatever the session has a PUBREC for under this id was shown when that left.
+        let first = !state.received.contains(&id);
+        if first && state.shown.len() < usize::from(self.shared.config.max_in_flight) {
+            state.shown.insert(id, message.digest());
+        }
+        first
+    }
+
+    /// Adds what went over the connection to the broker's figures.
+    pub(crate) fn count_traffic(&mut self) {
+        self.shared.sys.traffic.count(&mut self.tally);
     }
 
     fn release(&mut self, bytes: usize) {
@@ -291,6 +377,8 @@ impl Link {
         }
         let mut unsent = BytesMut::new();
         self.failed = [true; 2];
+        self.over = true;
+        self.count_traffic();
         loop {
             self.retry();
             // Its only error is the end that has come already.

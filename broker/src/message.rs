@@ -1,5 +1,6 @@
 //! A publish on its way to subscribers.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -64,6 +65,12 @@ impl Message {
             },
             ..self
         }
+    }
+
+    /// The same for the same topic and payload, within this process.
+    pub(crate) fn digest(&self) -> u64 {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        hasher.hash_one((&self.topic, &self.payload))
     }
 
     /// Bytes it counts as in a queue.

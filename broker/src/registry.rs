@@ -163,6 +163,13 @@ impl Registry {
         &self.limits
     }
 
+    /// How many clients are connected, and how many sessions are kept of clients that are away.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let clients = self.clients.lock();
+        let live = clients.values().filter(|e| matches!(e.state, State::Live { .. })).count();
+        (live, clients.len() - live)
+    }
+
     /// Whether the client has a connection.
     pub(crate) fn is_connected(&self, client_id: &str) -> bool {
         let clients = self.clients.lock();

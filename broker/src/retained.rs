@@ -79,6 +79,16 @@ impl Retained {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.inner.read().messages.len()
+    }
+
+    /// How many bytes they count as.
+    pub(crate) fn bytes(&self) -> usize {
+        self.inner.read().bytes
+    }
+
     /// Forgets what has expired.
     pub(crate) fn sweep(&self, now: Instant) {
         let expired = |m: &Message| m.expires.is_some_and(|at| at <= now);

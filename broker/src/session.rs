@@ -57,12 +57,16 @@ impl QueueLimits {
 pub(crate) struct State {
     /// Ids of QoS 2 publishes with PUBREC and without PUBREL.
     pub(crate) received: HashSet<u16>,
+    /// Ids and digests of QoS 2 publishes that subscribers have though no PUBREC left.
+    pub(crate) shown: HashMap<u16, u64>,
     pub(crate) subscriptions: HashMap<Arc<str>, Subscription>,
     /// A connection serves this session.
     pub(crate) connected: bool,
     /// A connected client fell too far behind: a message of QoS 1 or 2 found no room.
     pub(crate) overflowed: bool,
     pub(crate) outgoing: Outgoing,
+    /// How many messages of QoS 1 and 2 the connected client takes unacknowledged.
+    pub(crate) receive_maximum: usize,
     /// Retained messages that a SUBSCRIBE brought; they are the store's, so only what is kept here of
     /// each is bounded.
     retained: VecDeque<Delivery>,
@@ -81,6 +85,8 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Identifiers of the subscriptions that it matches (v5).
     pub(crate) ids: Vec<u32>,
+    /// The shared filter that it came by: if this subscriber cannot take it, another one can.
+    pub(crate) share: Option<Arc<str>>,
 }
 
 /// A message in the queue.
@@ -110,6 +116,20 @@ impl Queued {
     }
 }
 
+/// How soon a session's client would get a message, were it put in its queue now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is connected and keeps up.
+    Free,
+    /// It is connected, and has enough to do.
+    Behind,
+    /// It is not connected.
+    Away,
+}
+
+/// Messages that may wait for a client that keeps up.
+const AHEAD: usize = 64;
+
 impl Session {
     pub(crate) fn new(client_id: Arc<str>, limits: Arc<QueueLimits>) -> Self {
         Self { client_id, state: Mutex::default(), wake: Notify::new(), limits }
@@ -130,10 +150,12 @@ impl Session {
         state.outgoing.resend();
     }
 
-    /// The connection has ended: what was of QoS 0 is dropped.
-    pub(crate) fn disconnect(&self) {
+    /// The connection has ended: what was of QoS 0 is dropped. Returns what other members of its
+    /// groups can be given instead.
+    pub(crate) fn disconnect(&self) -> Vec<Delivery> {
         let mut state = self.lock();
         state.retained.retain(|delivery| delivery.qos != QoS::AtMostOnce);
+        let unsent = self.take_shared(&mut state);
         let mut freed = 0;
         state.queue.retain(|Waiting { delivery, .. }| {
             let keep = delivery.qos != QoS::AtMostOnce;
@@ -144,32 +166,90 @@ impl Session {
         if std::mem::take(&mut state.connected) {
             self.limits.away.take(state.bytes);
         }
+        unsent
     }
 
-    /// Puts a message in the queue. Of a client that is away the newest message finds no room: what
-    /// waits already was promised to it.
+    /// The session has ended, and is nobody's subscriber any more. Returns what other members of its
+    /// groups can be given instead: what was not sent, and of what was sent that of QoS 1.
+    pub(crate) fn end(&self) -> Vec<Delivery> {
+        let mut state = self.lock();
+        let mut left = state.outgoing.shared();
+        left.extend(self.take_shared(&mut state));
+        left
+    }
+
+    /// Takes what came by shared subscriptions from the queue.
+    fn take_shared(&self, state: &mut State) -> Vec<Delivery> {
+        if state.queue.iter().all(|waiting| waiting.delivery.share.is_none()) {
+            return Vec::new();
+        }
+        let queue = std::mem::take(&mut state.queue);
+        let (shared, rest): (VecDeque<_>, _) =
+            queue.into_iter().partition(|waiting| waiting.delivery.share.is_some());
+        state.queue = rest;
+        self.free(state, shared.iter().map(|waiting| waiting.delivery.message.cost()).sum());
+        if let Some(kept) = &state.kept {
+            let stored = shared.iter().filter(|waiting| waiting.number > 0);
+            stored.for_each(|waiting| kept.done(waiting.number, false));
+        }
+        shared.into_iter().map(|waiting| waiting.delivery).collect()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let state = self.lock();
+        if !state.connected {
+            Standing::Away
+        } else if state.queue.len() < AHEAD && state.outgoing.has_room(state.receive_maximum) {
+            Standing::Free
+        } else {
+            Standing::Behind
+        }
+    }
+
+    /// Puts a message that only this client gets in the queue; if there is no room it is the client's
+    /// own loss, and one that is connected is given up. Of a client that is away the newest message
+    /// finds no room: what waits already was promised to it.
     pub(crate) fn enqueue(&self, delivery: Delivery) -> Queued {
         let mut state = self.lock();
-        let cost = delivery.message.cost();
         if delivery.qos == QoS::AtMostOnce && !state.connected {
             return Queued::Taken;
         }
-        let room = state.bytes.saturating_add(cost) <= self.limits.session
-            && self.take(cost, state.connected);
-        let mut queued = if state.connected { Queued::NoRoom } else { Queued::NoRoomAway };
-        if room {
-            state.bytes += cost;
-            let kept = state.kept.as_mut().filter(|_| delivery.qos != QoS::AtMostOnce);
-            queued = if kept.is_some() { Queued::Kept } else { Queued::Taken };
-            let number = kept.map_or(0, |kept| kept.queued(&delivery));
-            state.queue.push_back(Waiting { delivery, number });
-        } else if delivery.qos != QoS::AtMostOnce && state.connected {
-            state.overflowed = true;
-        }
-        if state.connected && (room || state.overflowed) {
+        let must = delivery.qos != QoS::AtMostOnce && state.connected;
+        let queued = self.push(&mut state, delivery);
+        state.overflowed |= must && !queued.had_room();
+        if state.connected && (queued.had_room() || state.overflowed) {
             drop(state);
             self.wake.notify_one();
         }
+        queued
+    }
+
+    /// Puts a message in the queue that others could be given as well.
+    pub(crate) fn offer(&self, delivery: Delivery) -> Queued {
+        let mut state = self.lock();
+        if delivery.qos == QoS::AtMostOnce && !state.connected {
+            return Queued::NoRoomAway;
+        }
+        let queued = self.push(&mut state, delivery);
+        if state.connected && queued.had_room() {
+            drop(state);
+            self.wake.notify_one();
+        }
+        queued
+    }
+
+    fn push(&self, state: &mut State, delivery: Delivery) -> Queued {
+        let cost = delivery.message.cost();
+        let room = state.bytes.saturating_add(cost) <= self.limits.session
+            && self.take(cost, state.connected);
+        if !room {
+            return if state.connected { Queued::NoRoom } else { Queued::NoRoomAway };
+        }
+        state.bytes += cost;
+        let kept = state.kept.as_mut().filter(|_| delivery.qos != QoS::AtMostOnce);
+        let queued = if kept.is_some() { Queued::Kept } else { Queued::Taken };
+        let number = kept.map_or(0, |kept| kept.queued(&delivery));
+        state.queue.push_back(Waiting { delivery, number });
         queued
     }
 

@@ -2,39 +2,72 @@
 
 use loushan_schemas::topic::Topic;
 
-/// Levels a filter or topic may have. MQTT names no bound; matching walks them one by one.
-const MAX_LEVELS: usize = 128;
+/// What the filters of shared subscriptions begin with.
+const SHARE: &str = "$share/";
+
+/// How long and how deep a topic or filter may be. MQTT bounds the length alone, at 65,535 bytes;
+/// the tree of subscriptions is walked level by level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicLimits {
+    pub(crate) levels: usize,
+    pub(crate) bytes: usize,
+}
+
+impl TopicLimits {
+    /// Whether the topic or filter is within the limits.
+    pub(crate) fn allow(&self, topic: &str) -> bool {
+        topic.len() <= self.bytes && topic.bytes().filter(|b| *b == b'/').count() < self.levels
+    }
+}
 
 /// Whether `name` may be published to: not empty, no wildcard [MQTT-3.3.2-2, MQTT-4.7.3-1].
 pub(crate) fn is_valid_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.bytes().any(|b| matches!(b, b'+' | b'#' | 0))
-        && name.bytes().filter(|b| *b == b'/').count() < MAX_LEVELS
+    !name.is_empty() && !name.bytes().any(|b| matches!(b, b'+' | b'#' | 0))
 }
 
-/// Whether `filter` may be subscribed to [MQTT-4.7.1-1, MQTT-4.7.1-2].
+/// Whether `filter` may be subscribed to [MQTT-4.7.1-1, MQTT-4.7.1-2]; a shared one needs a group's
+/// name without wildcards and a filter of its own [MQTT-4.8.2-1, MQTT-4.8.2-2].
 pub(crate) fn is_valid_filter(filter: &str) -> bool {
+    if !is_shared(filter) {
+        return is_valid_pattern(filter);
+    }
+    share(filter).is_some_and(|(group, pattern)| {
+        !group.is_empty() && !group.contains(['+', '#', '\0']) && is_valid_pattern(pattern)
+    })
+}
+
+fn is_valid_pattern(filter: &str) -> bool {
     if filter.is_empty() || filter.contains('\0') {
         return false;
     }
     let mut levels = filter.split('/').peekable();
-    let mut count = 0;
     while let Some(level) = levels.next() {
-        count += 1;
         let wildcard = level.contains(['+', '#']);
-        if count > MAX_LEVELS
-            || wildcard && level.len() != 1
-            || level == "#" && levels.peek().is_some()
-        {
+        if wildcard && level.len() != 1 || level == "#" && levels.peek().is_some() {
             return false;
         }
     }
     true
 }
 
-/// Whether `filter` names a shared group.
+/// Whether `filter` shares its messages with a group, `$share/GROUP/FILTER`.
 pub(crate) fn is_shared(filter: &str) -> bool {
-    filter == "$share" || filter.starts_with("$share/")
+    filter.starts_with(SHARE)
+}
+
+/// Group and filter of a shared subscription; `None` for any other.
+pub(crate) fn share(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix(SHARE)?.split_once('/')
+}
+
+/// The filter that topics are held against: without the group that it is shared with.
+pub(crate) fn pattern(filter: &str) -> &str {
+    share(filter).map_or(filter, |(_, pattern)| pattern)
+}
+
+/// Whether the broker itself is the only one to publish there.
+pub(crate) fn is_brokers_own(name: &str) -> bool {
+    name == "$SYS" || name.starts_with("$SYS/")
 }
 
 /// Whether a message to `name` goes to a subscriber of `filter`, both being valid. A filter that
@@ -107,7 +140,27 @@ mod tests {
         for filter in ["", "a#", "#/a", "a/#/b", "a+", "+a/b", "a\0"] {
             assert!(!is_valid_filter(filter), "{filter:?}");
         }
-        assert!(is_valid_filter(&"/".repeat(127)) && !is_valid_filter(&"/".repeat(128)));
+        for filter in ["$share/g/a", "$share/g/+/#", "$share/遵义//", "$share"] {
+            assert!(is_valid_filter(filter), "{filter}");
+        }
+        for filter in ["$share/", "$share/g", "$share//a", "$share/g/", "$share/+/a", "$share/g/a#"]
+        {
+            assert!(!is_valid_filter(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_as_deep_as_it_has_levels() {
+        let limits = TopicLimits { levels: 3, bytes: 8 };
+        assert!(limits.allow("a/b/c") && limits.allow("//") && limits.allow("12345678"));
+        assert!(!limits.allow("a/b/c/d") && !limits.allow("///") && !limits.allow("123456789"));
+    }
+
+    #[test]
+    fn a_shared_filter_is_a_group_and_a_filter() {
+        assert_eq!(share("$share/g/a/+"), Some(("g", "a/+")));
+        assert_eq!((share("$share/g"), share("a/b")), (None, None));
+        assert_eq!((pattern("$share/g//a"), pattern("$SYS/#")), ("/a", "$SYS/#"));
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub(crate) struct Connect {
     pub(crate) receive_maximum: u16,
     /// The greatest packet the client takes.
     pub(crate) max_packet: Option<u32>,
+    /// Topic aliases that the client takes.
+    pub(crate) topic_alias_maximum: u16,
+    /// The client asks what topics for responses to it begin with.
+    pub(crate) response_information: bool,
     /// Whether acknowledgements may carry a reason string and user properties.
     pub(crate) problem_information: bool,
     /// An authentication method was named: we have none.

@@ -78,7 +78,8 @@ async fn a_failed_ticket_closes_with_0x88_and_nothing_at_or_behind_it_is_acknowl
     }
     old.expect(&[0x40, 2, 0, 1]).await;
     old.expect_closed().await;
-    new.expect(&[0x40, 2, 0, 1, 0xe0, 1, 0x88]).await;
+    new.expect(&[0x40, 2, 0, 1]).await;
+    new.expect_disconnect(0x88).await;
     new.expect_closed().await;
 }
 
@@ -125,7 +126,8 @@ async fn mqtt_4_3_3_a_qos_2_publish_is_handled_once_until_its_pubrel() {
     client.send(&[0x62, 2, 0, 7]).await;
     client.expect(&[0x70, 2, 0, 7]).await;
     client.send(&[0x62, 2, 0, 7]).await;
-    client.expect(&[0x70, 3, 0, 7, 0x92]).await;
+    let unknown = client.packet().await;
+    assert_eq!((unknown[0], &unknown[2..5]), (0x70, &[0, 7, 0x92][..]));
     // After PUBREL the id is another publish's.
     client.send(&publish).await;
     let (second, _ticket) = within("the second publish", offers.recv()).await.unwrap();
@@ -159,7 +161,7 @@ async fn mqtt_3_3_4_9_more_than_the_receive_maximum_is_refused_with_0x93() {
     for id in 1..=4 {
         client.send(&publish_v5(QOS1, "t/x", Some(id), &[], b"")).await;
     }
-    client.expect(&[0xe0, 1, 0x93]).await;
+    client.expect_disconnect(0x93).await;
     client.expect_closed().await;
 }
 
@@ -211,7 +213,8 @@ async fn a_shutdown_acknowledges_what_becomes_durable_in_time_and_counts_the_res
     let (_, never) = within("an offer", offers.recv()).await.unwrap();
     running.stop.cancel();
     ticket.durable(Acknowledgement::default());
-    fast.expect(&[0x40, 2, 0, 1, 0xe0, 1, 0x8b]).await;
+    fast.expect(&[0x40, 2, 0, 1]).await;
+    fast.expect_disconnect(0x8b).await;
     fast.expect_closed().await;
     let report = within("the shutdown", running.served).await.unwrap();
     assert_eq!((report.unanswered_publishes, report.cut_connections), (1, 0));

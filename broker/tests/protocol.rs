@@ -32,20 +32,21 @@ async fn mqtt_3_1_0_2_a_second_connect_ends_the_connection() {
     old.expect_closed().await;
     let mut new = running.v5("c").await;
     new.send(&connect_v5("c", true, 0, &[])).await;
-    new.expect(&[0xe0, 1, 0x82]).await;
+    new.expect_disconnect(0x82).await;
     new.expect_closed().await;
 }
 
 #[tokio::test]
 async fn mqtt_3_1_2_2_an_unknown_protocol_level_is_refused_in_the_nearer_version() {
     let running = running().await;
-    for (level, answer) in [(3, &[0x20, 2, 0, 1][..]), (6, &[0x20, 3, 0, 0x84, 0])] {
+    for (level, answer) in [(3, &[0x20, 2, 0, 1][..]), (6, &[0, 0x84])] {
         let mut body = text("MQTT");
         body.extend([level, 2, 0, 0]);
         body.extend(text("c"));
         let mut client = running.raw().await;
         client.send(&packet(0x10, &body)).await;
-        client.expect(answer).await;
+        let got = client.packet().await;
+        assert!(got == answer || got.get(2..4) == Some(answer), "{got:02x?}");
         client.expect_closed().await;
     }
 }
@@ -72,11 +73,11 @@ async fn mqtt_3_1_4_3_the_later_of_two_connections_with_one_id_stays() {
     let running = running().await;
     let mut first = running.v5("c").await;
     let mut second = running.v5("c").await;
-    first.expect(&[0xe0, 1, 0x8e]).await;
+    first.expect_disconnect(0x8e).await;
     first.expect_closed().await;
     second.expect_silence().await;
     let mut third = running.v4("c").await;
-    second.expect(&[0xe0, 1, 0x8e]).await;
+    second.expect_disconnect(0x8e).await;
     third.expect_silence().await;
 }
 
@@ -128,7 +129,7 @@ async fn bad_packets_are_answered_with_their_reason_code() {
         let mut client = running.v5("c").await;
         client.send(bytes).await;
         let got = client.packet().await;
-        assert_eq!(got, [0xe0, 1, *reason], "{what}");
+        assert_eq!((got[0], got[2]), (0xe0, *reason), "{what}");
         client.expect_closed().await;
     }
     let mut old = running.v4("c").await;
@@ -144,7 +145,7 @@ async fn a_client_that_is_still_writing_as_we_close_can_read_why() {
     // The end of the stream: what is behind the reason is not read by the broker and does no harm.
     let mut said = Vec::new();
     support::within("the end", client.stream.read_to_end(&mut said)).await.unwrap();
-    assert_eq!(said, [0xe0, 1, 0x81]);
+    assert_eq!((said[0], said[2], said.len()), (0xe0, 0x81, 2 + usize::from(said[1])));
     for _ in 0..20 {
         client.send(&[0xc0, 0]).await;
         tokio::task::yield_now().await;

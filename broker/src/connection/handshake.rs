@@ -12,8 +12,9 @@ use crate::auth::{Credentials, Grant, Peer, Refusal};
 use crate::broker::Shared;
 use crate::link::{Client, End, Link};
 use crate::registry::Attached;
+use crate::topic;
 use crate::will::{PendingWill, Publication};
-use crate::wire::decode::Decoder;
+use crate::wire::decode::{Decoder, is_connect_v5};
 use crate::wire::encode::{self, ConnAck};
 use crate::wire::reason::Reason;
 use crate::wire::{Connect, Packet, Version, Will, WireError};
@@ -60,9 +61,10 @@ where
     let (mut read, mut write) = split(stream);
     let mut decoder = Decoder::new(shared.config.max_packet_bytes);
     let mut input = BytesMut::with_capacity(READ_SMALL);
+    let mut speaks_v5 = false;
     let first = async {
         tokio::select! {
-            first = first_packet(&mut decoder, &mut read, &mut input) => first,
+            first = first_packet(&mut decoder, &mut read, &mut input, &mut speaks_v5) => first,
             () = shared.stop.cancelled() => Err(End::Shutdown),
         }
     };
@@ -71,17 +73,17 @@ where
         Ok(Err(end)) => {
             shared.metrics.connect("invalid");
             tracing::debug!(peer = %peer.address, reason = %end, "no connection came of a socket");
-            // A client that speaks neither version is answered in the nearer one [MQTT-3.1.2-2].
-            match end {
-                End::Invalid(WireError { reason: reason @ Reason::TOO_OLD, .. }) => {
-                    refuse(&mut write, Version::V311, reason).await;
+            // A client that speaks neither version is answered in the nearer one [MQTT-3.1.2-2], one
+            // that speaks MQTT 5 is told what is wrong [MQTT-4.13.1-1]; 3.1.1 says to close only.
+            let version = match end {
+                End::Invalid(WireError { reason: Reason::TOO_OLD, .. }) => Some(Version::V311),
+                End::Invalid(WireError { reason: Reason::UNSUPPORTED_VERSION, .. }) => {
+                    Some(Version::V5)
                 }
-                End::Invalid(WireError {
-                    reason: reason @ Reason::UNSUPPORTED_VERSION, ..
-                }) => {
-                    refuse(&mut write, Version::V5, reason).await;
-                }
-                _ => {}
+                _ => speaks_v5.then_some(Version::V5),
+            };
+            if let (Some(version), Some(reason)) = (version, end.reason()) {
+                refuse(&mut write, version, None, (reason, &end.said())).await;
             }
             return None;
         }
@@ -98,48 +100,61 @@ where
     };
     let admit = admit(shared, &connect, &client_id, peer);
     let admitted = tokio::time::timeout(shared.config.connect_timeout, admit).await;
-    let grant = match admitted.unwrap_or(Err(Reason::SERVER_BUSY)) {
+    let busy = Err((Reason::SERVER_BUSY, "the broker had no time to check the credentials"));
+    let grant = match admitted.unwrap_or(busy) {
         Ok(grant) => grant,
-        Err(reason) => {
+        Err((reason, why)) => {
             shared.metrics.connect("refused");
-            tracing::info!(peer = %peer.address, client = %client_id, code = reason.0,
+            tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
                 "connection refused");
-            refuse(&mut write, version, reason).await;
+            refuse(&mut write, version, connect.max_packet, (reason, why)).await;
             return None;
         }
     };
-    let attach = shared.registry.attach(&client_id, connect.clean);
-    let Ok(mut attached) = tokio::time::timeout(shared.config.connect_timeout, attach).await else {
-        shared.metrics.connect("refused");
-        refuse(&mut write, version, Reason::SERVER_UNAVAILABLE).await;
-        return None;
-    };
-    shared.metrics.connect("accepted");
-    shared.began(&mut attached);
     let max_expiry = u32::try_from(shared.config.max_session_expiry.as_secs()).unwrap_or(NEVER);
     let expiry = match version {
         Version::V311 if connect.clean => 0,
         Version::V311 => max_expiry,
         Version::V5 => connect.session_expiry.unwrap_or(0).min(max_expiry),
     };
-    shared.keep(&attached.session, expiry);
+    let keep_alive = keep_alive(shared, &connect);
+    let response_information = response_information(&connect, &client_id, &grant);
+    let connack = ConnAck {
+        session_present: false,
+        session_expiry: connect.session_expiry.filter(|e| *e != expiry).map(|_| expiry),
+        assigned_client_id: assigned.then_some(&*client_id),
+        receive_maximum: shared.config.max_in_flight,
+        max_packet: u32::try_from(shared.config.max_packet_bytes).unwrap_or(u32::MAX),
+        keep_alive: Some(keep_alive).filter(|given| *given != connect.keep_alive),
+        response_information: response_information.as_deref(),
+    };
     let mut out = BytesMut::new();
-    encode::connack(
-        &mut out,
-        version,
-        &ConnAck {
-            session_present: attached.present,
-            session_expiry: connect.session_expiry.filter(|e| *e != expiry).map(|_| expiry),
-            assigned_client_id: assigned.then_some(&*client_id),
-            receive_maximum: shared.config.max_in_flight,
-            max_packet: u32::try_from(shared.config.max_packet_bytes).unwrap_or(u32::MAX),
-        },
-    );
+    encode::connack(&mut out, version, &connack);
+    if out.len() > limit(connect.max_packet) {
+        shared.metrics.connect("refused");
+        let why = (Reason::PACKET_TOO_LARGE, "no CONNACK is as short as the client's maximum");
+        refuse(&mut write, version, connect.max_packet, why).await;
+        return None;
+    }
+    let attach = shared.registry.attach(&client_id, connect.clean);
+    let Ok(mut attached) = tokio::time::timeout(shared.config.connect_timeout, attach).await else {
+        shared.metrics.connect("refused");
+        let why = "another connection has this client id and does not let it go";
+        let reason = Reason::SERVER_UNAVAILABLE;
+        refuse(&mut write, version, connect.max_packet, (reason, why)).await;
+        return None;
+    };
+    shared.metrics.connect("accepted");
+    shared.began(&mut attached);
+    shared.keep(&attached.session, expiry);
+    out.clear();
+    encode::connack(&mut out, version, &ConnAck { session_present: attached.present, ..connack });
     let client = Client {
         id: client_id,
         version,
         receive_maximum: connect.receive_maximum,
         max_packet: connect.max_packet,
+        topic_alias_maximum: connect.topic_alias_maximum,
         problem_information: connect.problem_information,
         session_outlives: connect.session_expiry.is_some_and(|expiry| expiry > 0),
     };
@@ -154,10 +169,9 @@ where
         revoked: grant.revoked.clone(),
         expires: grant.expires,
         link: Link::new(Arc::clone(shared), client, grant.rights.clone(), attached.session.clone()),
-        version,
         kick: attached.kick.clone(),
         stop: shared.stop.child_token(),
-        keep_alive: KeepAlive::new(connect.keep_alive),
+        keep_alive: KeepAlive::new(keep_alive),
         stalled_since: None,
         timer: Box::pin(tokio::time::sleep(Duration::from_secs(3600))),
         drain_until: None,
@@ -209,8 +223,10 @@ async fn first_packet<S: AsyncRead>(
     decoder: &mut Decoder,
     read: &mut ReadHalf<S>,
     input: &mut BytesMut,
+    speaks_v5: &mut bool,
 ) -> Result<Box<Connect>, End> {
     loop {
+        *speaks_v5 = is_connect_v5(input);
         match decoder.next(input)? {
             Some(Packet::Connect(connect)) => return Ok(connect),
             // The decoder lets nothing else be first; said here for the compiler.
@@ -224,19 +240,39 @@ async fn first_packet<S: AsyncRead>(
     }
 }
 
+/// The keep-alive that holds, in seconds [MQTT-3.1.2-21]. Only MQTT 5 can be told another one.
+fn keep_alive(shared: &Shared, connect: &Connect) -> u16 {
+    let asked = connect.keep_alive;
+    let max = u16::try_from(shared.config.max_keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let too_long = max > 0 && (asked == 0 || asked > max);
+    if connect.version == Version::V5 && too_long { max } else { asked }
+}
+
+/// What topics for responses to this client begin with, if it asks, and may subscribe to them.
+fn response_information(connect: &Connect, client_id: &str, grant: &Grant) -> Option<String> {
+    // A client id with a `/` would share its topics with others, one with a wildcard would be none.
+    if !connect.response_information || client_id.contains(['/', '+', '#']) {
+        return None;
+    }
+    let prefix = format!("responses/{client_id}/");
+    grant.rights.may_subscribe(&format!("{prefix}#")).then_some(prefix)
+}
+
 /// Whether a well-formed CONNECT is let in.
 async fn admit(
     shared: &Shared,
     connect: &Connect,
     client_id: &str,
     peer: &Peer,
-) -> Result<Grant, Reason> {
+) -> Result<Grant, (Reason, &'static str)> {
     if connect.authentication_method {
-        return Err(Reason::BAD_AUTHENTICATION_METHOD);
+        let why = "there are no authentication methods here, only user names and passwords";
+        return Err((Reason::BAD_AUTHENTICATION_METHOD, why));
     }
     // 3.1.1: no client id and a session to keep contradict each other [MQTT-3.1.3-8].
     if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean {
-        return Err(Reason::CLIENT_ID_NOT_VALID);
+        let why = "a session to be kept needs a client id";
+        return Err((Reason::CLIENT_ID_NOT_VALID, why));
     }
     let credentials = Credentials {
         peer,
@@ -246,19 +282,44 @@ async fn admit(
     };
     let grant =
         shared.authority.authenticate(&credentials).await.map_err(|refusal| match refusal {
-            Refusal::BadCredentials => Reason::BAD_CREDENTIALS,
-            Refusal::NotAuthorized => Reason::NOT_AUTHORIZED,
-            Refusal::TooManyAttempts => Reason::CONNECTION_RATE_EXCEEDED,
+            Refusal::BadCredentials => (Reason::BAD_CREDENTIALS, "user name or password is wrong"),
+            Refusal::NotAuthorized => (Reason::NOT_AUTHORIZED, "the client may not connect"),
+            Refusal::TooManyAttempts => {
+                (Reason::CONNECTION_RATE_EXCEEDED, "too many attempts have failed: try later")
+            }
         })?;
-    match &connect.will {
-        Some(will) if !grant.rights.may_publish(&will.topic) => Err(Reason::NOT_AUTHORIZED),
-        _ => Ok(grant),
+    let Some(will) = &connect.will else { return Ok(grant) };
+    if !shared.config.topic_limits().allow(&will.topic) {
+        let why = "the will's topic is longer or deeper than this broker takes";
+        return Err((Reason::TOPIC_NAME_INVALID, why));
     }
+    if topic::is_brokers_own(&will.topic) || !grant.rights.may_publish(&will.topic) {
+        return Err((Reason::NOT_AUTHORIZED, "the client may not publish to its will's topic"));
+    }
+    Ok(grant)
 }
 
-async fn refuse<S: AsyncWrite>(write: &mut WriteHalf<S>, version: Version, reason: Reason) {
+/// The longest packet that the client takes.
+fn limit(max_packet: Option<u32>) -> usize {
+    max_packet.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
+}
+
+/// Writes a refusing CONNACK: without words, or not at all, if the client takes no packet so long.
+async fn refuse<S: AsyncWrite>(
+    write: &mut WriteHalf<S>,
+    version: Version,
+    max_packet: Option<u32>,
+    (reason, why): (Reason, &str),
+) {
     let mut out = BytesMut::new();
-    encode::connack_refused(&mut out, version, reason);
+    for said in [Some(why), None] {
+        out.clear();
+        encode::connack_refused(&mut out, version, reason, said);
+        if out.len() <= limit(max_packet) {
+            break;
+        }
+        out.clear();
+    }
     let last_words = async {
         write.write_all(&out).await?;
         write.shutdown().await

@@ -1,5 +1,6 @@
 //! How connections end.
 
+use std::borrow::Cow;
 use std::io;
 
 use crate::wire::WireError;
@@ -56,6 +57,14 @@ impl End {
             Self::TakenOver => Some(Reason::SESSION_TAKEN_OVER),
             Self::TicketFailed => Some(Reason::SERVER_UNAVAILABLE),
             Self::Shutdown => Some(Reason::SERVER_SHUTTING_DOWN),
+        }
+    }
+
+    /// The same for a person.
+    pub(crate) fn said(&self) -> Cow<'static, str> {
+        match self {
+            Self::Invalid(error) => error.what.into(),
+            other => other.to_string().into(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{End, Link, Pending};
 use crate::ack::index;
 use crate::handler::{AckOutcome, AckTicket, Acknowledgement, Busy, Lane, Origin, Publish, QoS};
 use crate::message::Message;
+use crate::topic;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Version};
@@ -21,7 +22,11 @@ impl Link {
         out: &mut BytesMut,
     ) -> Result<(), End> {
         self.shared.metrics.publishes_received.increment(1);
-        if !self.rights.may_publish(&publish.topic) {
+        self.tally.messages_received += 1;
+        if !self.shared.config.topic_limits().allow(&publish.topic) {
+            return self.refuse_topic(&publish, out);
+        }
+        if topic::is_brokers_own(&publish.topic) || !self.rights.may_publish(&publish.topic) {
             return self.refuse(&publish, out);
         }
         if publish.qos == QoS::ExactlyOnce {
@@ -181,6 +186,25 @@ impl Link {
             out.truncate(before);
             encode::ack(out, version, kind, id, reason, &[]);
         }
+    }
+
+    /// A topic that is a topic, and more than this broker takes: v5 is told, 3.1.1 can only be
+    /// disconnected.
+    fn refuse_topic(&mut self, publish: &wire::Publish, out: &mut BytesMut) -> Result<(), End> {
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return Ok(()),
+            QoS::AtLeastOnce => AckKind::Ack,
+            QoS::ExactlyOnce => AckKind::Received,
+        };
+        let said = "a topic longer or deeper than this broker takes";
+        if self.client.version == Version::V311 {
+            return Err(End::invalid(said, Reason::TOPIC_NAME_INVALID));
+        }
+        self.explain(out, Some(said), |out, said| {
+            let reason = Reason::TOPIC_NAME_INVALID;
+            encode::ack_said(out, Version::V5, kind, publish.id, reason, said);
+        });
+        Ok(())
     }
 
     /// A publish that the client may not make: v5 is told, 3.1.1 can only be disconnected

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::aliases::Alias;
 use super::{End, Link};
 use crate::handler::QoS;
 use crate::session::{Delivery, Next};
@@ -22,47 +23,61 @@ impl Link {
     pub(super) fn subscribe(&mut self, subscribe: Subscribe, out: &mut BytesMut) {
         let id = subscribe.subscription_id;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
-        let mut dropped = 0;
+        let (mut dropped, mut said) = (0, String::new());
         self.subscribes = true;
         for (index, wanted) in subscribe.filters.into_iter().enumerate() {
-            if index >= MAX_FILTERS {
-                codes.push(Reason::QUOTA_EXCEEDED);
-                continue;
-            }
             let subscription = Subscription { filter: wanted.filter, options: wanted.options, id };
-            match self.subscribe_one(&subscription) {
+            let subscribed = if index < MAX_FILTERS {
+                self.subscribe_one(&subscription)
+            } else {
+                Err((Reason::QUOTA_EXCEEDED, "too many filters in one SUBSCRIBE"))
+            };
+            match subscribed {
                 Ok(is_new) => {
                     codes.push(Reason(subscription.options.qos as u8));
                     // Filter by filter: together they may bring everything a thousand times.
                     let retained = self.retained(&subscription, is_new);
                     dropped += self.session.enqueue_retained(retained);
                 }
-                Err(reason) => codes.push(reason),
+                Err((reason, why)) => {
+                    codes.push(reason);
+                    if said.is_empty() {
+                        said = format!("filter {}: {why}", index + 1);
+                    }
+                }
             }
         }
+        let said = Some(said.as_str()).filter(|said| !said.is_empty());
         let mut suback = BytesMut::new();
-        encode::suback(&mut suback, self.client.version, subscribe.id, &codes);
+        self.explain(&mut suback, said, |out, said| {
+            encode::suback(out, self.client.version, subscribe.id, &codes, said);
+        });
         self.when_kept(suback, out);
         self.shared.metrics.subscriber_dropped.increment(dropped as u64);
     }
 
     /// Subscribes to one filter; says whether that is new.
-    fn subscribe_one(&self, subscription: &Subscription) -> Result<bool, Reason> {
+    fn subscribe_one(&self, subscription: &Subscription) -> Result<bool, (Reason, &'static str)> {
         let filter = &subscription.filter;
-        if topic::is_shared(filter) {
-            return Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-        }
         if !topic::is_valid_filter(filter) {
-            return Err(Reason::FILTER_INVALID);
+            return Err((Reason::FILTER_INVALID, "not a topic filter"));
         }
-        if !self.rights.may_subscribe(filter) {
-            return Err(Reason::NOT_AUTHORIZED);
+        if !self.shared.config.topic_limits().allow(topic::pattern(filter)) {
+            return Err((Reason::FILTER_INVALID, "longer or deeper than this broker takes"));
+        }
+        // Sharing gives no right to what is shared.
+        if !self.rights.may_subscribe(topic::pattern(filter)) {
+            return Err(if self.shared.config.tell_denied {
+                (Reason::NOT_AUTHORIZED, "the client may not subscribe to it")
+            } else {
+                (Reason::UNSPECIFIED_ERROR, "not possible")
+            });
         }
         let is_new = {
             let mut state = self.session.lock();
             let is_new = !state.subscriptions.contains_key(filter);
             if is_new && state.subscriptions.len() >= self.shared.config.max_subscriptions {
-                return Err(Reason::QUOTA_EXCEEDED);
+                return Err((Reason::QUOTA_EXCEEDED, "the client has as many as it may have"));
             }
             state.subscriptions.insert(filter.clone(), subscription.clone());
             if let Some(kept) = &state.kept {
@@ -71,7 +86,7 @@ impl Link {
             is_new
         };
         self.shared.subscriptions.insert(&self.session, subscription.clone());
-        if is_new {
+        if is_new && !subscription.is_shared() {
             self.shared.router.subscribe(&self.session, filter);
         }
         Ok(is_new)
@@ -79,6 +94,10 @@ impl Link {
 
     /// The retained messages that a subscription brings.
     fn retained(&self, subscription: &Subscription, is_new: bool) -> Vec<Delivery> {
+        if subscription.is_shared() {
+            // Whose they would be, of all members, nothing says [3.8.4].
+            return Vec::new();
+        }
         match subscription.options.retain_handling {
             RetainHandling::Always => {}
             RetainHandling::IfNew if is_new => {}
@@ -88,10 +107,13 @@ impl Link {
             qos: subscription.effective(message.qos),
             retain: true,
             ids: subscription.id.into_iter().collect(),
+            share: None,
             message,
         };
-        let mut deliveries: Vec<_> =
-            self.shared.retained.matching(&subscription.filter).into_iter().collect();
+        let mut deliveries = self.shared.retained.matching(&subscription.filter);
+        if topic::is_brokers_own(&subscription.filter) {
+            deliveries.extend(self.shared.sys.last.matching(&subscription.filter));
+        }
         deliveries.retain(|m| !(subscription.options.no_local && m.from == self.client.id));
         deliveries.into_iter().map(delivery).collect()
     }
@@ -110,6 +132,8 @@ impl Link {
             };
             if known {
                 self.shared.subscriptions.remove(&self.session, filter);
+            }
+            if known && !topic::is_shared(filter) {
                 self.shared.router.unsubscribe(&self.session, filter);
             }
             codes.push(if known { Reason::SUCCESS } else { Reason::NO_SUBSCRIPTION_EXISTED });
@@ -145,8 +169,7 @@ impl Link {
             return self.session.acknowledged(ack.id);
         }
         let known = self.session.received(ack.id);
-        let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
-        encode::ack(out, self.client.version, AckKind::Release, ack.id, reason, &[]);
+        self.answer(AckKind::Release, ack.id, known, out);
     }
 
     /// Appends messages for the client until `out` holds `high` bytes or nothing more may be sent.
@@ -179,7 +202,7 @@ impl Link {
         Ok(())
     }
 
-    fn send(&self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) {
+    fn send(&mut self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) {
         let message = &delivery.message;
         // What is left of the time that the message is of use [MQTT-3.3.2-6].
         let expiry = message.expires.map(|expires| {
@@ -188,12 +211,17 @@ impl Link {
         });
         let properties =
             PublishProperties { forwarded: message.properties.forwarded.clone(), expiry };
+        let alias = self.aliases.of(&message.topic);
         let publish = Outgoing {
             dup,
             qos: delivery.qos,
             retain: delivery.retain,
             id,
-            topic: &message.topic,
+            topic: if matches!(alias, Alias::Known(_)) { "" } else { &message.topic },
+            alias: match alias {
+                Alias::None => None,
+                Alias::New(number) | Alias::Known(number) => Some(number),
+            },
             payload: &message.payload,
             properties: &properties,
             subscription_ids: &delivery.ids,
@@ -209,6 +237,10 @@ impl Link {
             return;
         }
         encode::publish(out, version, &publish);
+        if let Alias::New(number) = alias {
+            self.aliases.learn(&message.topic, number);
+        }
         self.shared.metrics.publishes_sent.increment(1);
+        self.tally.messages_sent += 1;
     }
 }

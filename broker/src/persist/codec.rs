@@ -14,6 +14,7 @@
 //! delivery      u8  QoS for this subscriber
 //!               u8  1 if RETAIN for this subscriber
 //!               u32 how many subscription identifiers, and each as u32
+//!               u8  1 if it came by a shared subscription, and then its filter as text
 //!               message
 //! in flight     u16 packet id
 //!               u8  1 if the client has the message, and PUBCOMP is what is missing
@@ -63,6 +64,7 @@ pub(super) struct StoredDelivery {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) ids: Vec<u32>,
+    pub(super) share: Option<Arc<str>>,
 }
 
 /// What was sent with which packet id.
@@ -114,6 +116,10 @@ pub(super) fn delivery(stored: &StoredDelivery) -> Vec<u8> {
     // As many as a client has subscriptions: far fewer than four billion.
     out.put_u32_le(u32::try_from(stored.ids.len()).unwrap_or(u32::MAX));
     stored.ids.iter().for_each(|id| out.put_u32_le(*id));
+    out.put_u8(stored.share.is_some().into());
+    if let Some(filter) = &stored.share {
+        put(&mut out, filter.as_bytes());
+    }
     put_message(&mut out, &stored.message);
     out
 }
@@ -190,8 +196,9 @@ pub(super) fn read_delivery(bytes: &[u8]) -> Result<StoredDelivery, CodecError> 
     for _ in 0..count {
         ids.push(reader.u32()?);
     }
+    let share = if reader.flag()? { Some(reader.text()?) } else { None };
     let message = reader.message()?;
-    reader.end(StoredDelivery { message, qos, retain, ids })
+    reader.end(StoredDelivery { message, qos, retain, ids, share })
 }
 
 pub(super) fn read_in_flight(bytes: &[u8]) -> Result<StoredInFlight, CodecError> {

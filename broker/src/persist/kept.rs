@@ -115,6 +115,7 @@ impl Kept {
             qos: delivery.qos,
             retain: delivery.retain,
             ids: delivery.ids.clone(),
+            share: delivery.share.clone(),
         };
         self.note(|changes| changes.queue.put(number, stored, false));
         number

@@ -86,8 +86,8 @@ fn restore(shared: &Shared, store: &Arc<Store>, loaded: LoadedSession, now_ms: u
 }
 
 fn delivery(stored: StoredDelivery, now_ms: u64) -> Delivery {
-    let StoredDelivery { message, qos, retain, ids } = stored;
-    Delivery { message: alive(message, now_ms), qos, retain, ids }
+    let StoredDelivery { message, qos, retain, ids, share } = stored;
+    Delivery { message: alive(message, now_ms), qos, retain, ids, share }
 }
 
 /// The message, which expires when it always would have.

@@ -83,6 +83,12 @@ impl Outgoing {
         Next::Publish { id, dup: false, delivery }
     }
 
+    /// What came by shared subscriptions, was sent at QoS 1 and is not acknowledged.
+    pub(super) fn shared(&self) -> Vec<Delivery> {
+        let sent = self.in_flight.iter().filter_map(|entry| entry.delivery.as_ref());
+        sent.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).cloned().collect()
+    }
+
     /// How many packet ids were tried so far.
     pub(super) fn ids_used(&self) -> u64 {
         self.ids_used

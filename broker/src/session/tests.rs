@@ -10,7 +10,7 @@ pub(crate) fn session(client_id: &str) -> Arc<Session> {
 }
 
 fn delivery(qos: QoS, payload: &str) -> Delivery {
-    Delivery { message: message("t", payload), qos, retain: false, ids: Vec::new() }
+    Delivery { message: message("t", payload), qos, retain: false, ids: Vec::new(), share: None }
 }
 
 fn sent(next: Option<Next>) -> Option<(u16, bool, String)> {

@@ -65,6 +65,14 @@ impl Decoder {
     }
 }
 
+/// Whether what has come of the first packet is a CONNECT of MQTT 5: then its sender can be told what
+/// is wrong with it [MQTT-4.13.1-1]. 3.1.1 says to close without a word.
+pub(crate) fn is_connect_v5(input: &[u8]) -> bool {
+    let Ok(Some((first, header, _))) = fixed_header(input) else { return false };
+    let body = input.get(header..).unwrap_or_default();
+    first >> 4 == packets::CONNECT && body.starts_with(b"\x00\x04MQTT\x05")
+}
+
 /// First byte, length of the fixed header and length of the rest, or `None` when more is needed.
 fn fixed_header(input: &[u8]) -> Result<Option<(u8, usize, usize)>, WireError> {
     let Some((&first, rest)) = input.split_first() else { return Ok(None) };
@@ -99,7 +107,7 @@ impl Topics {
         if !topic::is_valid_name(text) {
             return Err(WireError {
                 reason: Reason::TOPIC_NAME_INVALID,
-                what: "a topic name that is empty, too deep, or holds a wildcard",
+                what: "a topic name that is empty or holds a wildcard",
             });
         }
         let name = Arc::<str>::from(text);

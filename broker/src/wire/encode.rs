@@ -10,13 +10,17 @@ use super::{PublishProperties, Version};
 use crate::handler::QoS;
 
 /// What CONNACK tells the client.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ConnAck<'a> {
     pub(crate) session_present: bool,
     pub(crate) session_expiry: Option<u32>,
     pub(crate) assigned_client_id: Option<&'a str>,
     pub(crate) receive_maximum: u16,
     pub(crate) max_packet: u32,
+    /// Seconds, if not those of CONNECT.
+    pub(crate) keep_alive: Option<u16>,
+    /// What topics for responses to this client begin with.
+    pub(crate) response_information: Option<&'a str>,
 }
 
 /// A PUBLISH to a subscriber.
@@ -26,7 +30,9 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) id: u16,
+    /// Empty if the client knows it by its alias.
     pub(crate) topic: &'a str,
+    pub(crate) alias: Option<u16>,
     pub(crate) payload: &'a [u8],
     pub(crate) properties: &'a PublishProperties,
     pub(crate) subscription_ids: &'a [u32],
@@ -101,14 +107,31 @@ pub(crate) fn connack(out: &mut BytesMut, version: Version, ack: &ConnAck<'_>) {
         }
         block.put_u8(property::TOPIC_ALIAS_MAXIMUM);
         block.put_u16(TOPIC_ALIAS_MAXIMUM);
-        block.put_slice(&[property::SHARED_SUBSCRIPTION_AVAILABLE, 0]);
+        if let Some(seconds) = ack.keep_alive {
+            block.put_u8(property::SERVER_KEEP_ALIVE);
+            block.put_u16(seconds);
+        }
+        put_text(&mut block, property::RESPONSE_INFORMATION, ack.response_information);
         put_block(&mut body, &block);
     }
     put_packet(out, packets::CONNACK << 4, &body);
 }
 
-/// A refusing CONNACK.
-pub(crate) fn connack_refused(out: &mut BytesMut, version: Version, reason: Reason) {
+/// Appends a property that is a string, if there is one.
+fn put_text(block: &mut BytesMut, id: u8, text: Option<&str>) {
+    if let Some(text) = text {
+        block.put_u8(id);
+        property::put_binary(block, text.as_bytes());
+    }
+}
+
+/// A refusing CONNACK; `said` tells a person why.
+pub(crate) fn connack_refused(
+    out: &mut BytesMut,
+    version: Version,
+    reason: Reason,
+    said: Option<&str>,
+) {
     match version {
         Version::V311 => {
             let code = match reason {
@@ -120,8 +143,34 @@ pub(crate) fn connack_refused(out: &mut BytesMut, version: Version, reason: Reas
             };
             put_packet(out, packets::CONNACK << 4, &[0, code]);
         }
-        Version::V5 => put_packet(out, packets::CONNACK << 4, &[0, reason.0, 0]),
+        Version::V5 => {
+            let (mut body, mut block) = (BytesMut::new(), BytesMut::new());
+            body.put_slice(&[0, reason.0]);
+            put_text(&mut block, property::REASON_STRING, said);
+            put_block(&mut body, &block);
+            put_packet(out, packets::CONNACK << 4, &body);
+        }
     }
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP with a reason that `said` explains.
+pub(crate) fn ack_said(
+    out: &mut BytesMut,
+    version: Version,
+    kind: AckKind,
+    id: u16,
+    reason: Reason,
+    said: Option<&str>,
+) {
+    let (Version::V5, Some(said)) = (version, said) else {
+        return ack(out, version, kind, id, reason, &[]);
+    };
+    let (mut body, mut block) = (BytesMut::new(), BytesMut::new());
+    body.put_u16(id);
+    body.put_u8(reason.0);
+    put_text(&mut block, property::REASON_STRING, Some(said));
+    put_block(&mut body, &block);
+    put_packet(out, kind as u8, &body);
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP. `user_properties` are pairs.
@@ -153,11 +202,19 @@ pub(crate) fn ack(
 }
 
 /// SUBACK, one code for each filter. 3.1.1 knows one failure only, 0x80.
-pub(crate) fn suback(out: &mut BytesMut, version: Version, id: u16, codes: &[Reason]) {
+pub(crate) fn suback(
+    out: &mut BytesMut,
+    version: Version,
+    id: u16,
+    codes: &[Reason],
+    said: Option<&str>,
+) {
     let mut body = BytesMut::new();
     body.put_u16(id);
     if version == Version::V5 {
-        body.put_u8(0);
+        let mut block = BytesMut::new();
+        put_text(&mut block, property::REASON_STRING, said);
+        put_block(&mut body, &block);
     }
     for code in codes {
         let plain = version == Version::V311 && code.is_error();
@@ -183,9 +240,16 @@ pub(crate) fn pingresp(out: &mut BytesMut) {
 }
 
 /// DISCONNECT. 3.1.1 servers send none: they close.
-pub(crate) fn disconnect(out: &mut BytesMut, version: Version, reason: Reason) {
+pub(crate) fn disconnect(out: &mut BytesMut, version: Version, reason: Reason, said: Option<&str>) {
     if version == Version::V5 {
-        out.put_slice(&[packets::DISCONNECT << 4, 1, reason.0]);
+        let mut body = BytesMut::new();
+        body.put_u8(reason.0);
+        if said.is_some() {
+            let mut block = BytesMut::new();
+            put_text(&mut block, property::REASON_STRING, said);
+            put_block(&mut body, &block);
+        }
+        put_packet(out, packets::DISCONNECT << 4, &body);
     }
 }
 
@@ -210,7 +274,8 @@ fn publish_body_len(version: Version, publish: &Outgoing<'_>) -> usize {
 fn block_len(publish: &Outgoing<'_>) -> usize {
     let ids: usize = publish.subscription_ids.iter().map(|id| 1 + varint_len(*id as usize)).sum();
     let expiry = if publish.properties.expiry.is_some() { 5 } else { 0 };
-    publish.properties.forwarded.len() + expiry + ids
+    let alias = if publish.alias.is_some() { 3 } else { 0 };
+    publish.properties.forwarded.len() + expiry + ids + alias
 }
 
 /// PUBLISH.
@@ -225,6 +290,10 @@ pub(crate) fn publish(out: &mut BytesMut, version: Version, publish: &Outgoing<'
     }
     if version == Version::V5 {
         put_varint(out, block_len(publish));
+        if let Some(alias) = publish.alias {
+            out.put_u8(property::TOPIC_ALIAS);
+            out.put_u16(alias);
+        }
         out.put_slice(&publish.properties.forwarded);
         if let Some(expiry) = publish.properties.expiry {
             out.put_u8(property::MESSAGE_EXPIRY);

@@ -133,6 +133,8 @@ pub(super) fn connect(first: u8, body: Bytes) -> Result<Connect, WireError> {
         session_expiry: None,
         receive_maximum: u16::MAX,
         max_packet: None,
+        topic_alias_maximum: 0,
+        response_information: false,
         problem_information: true,
         authentication_method: false,
     };
@@ -167,7 +169,10 @@ fn connect_properties(reader: &mut Reader, connect: &mut Connect) -> Result<(), 
                 maximum => connect.max_packet = Some(maximum),
             },
             property::REQUEST_PROBLEM => connect.problem_information = value.flag()?,
-            property::REQUEST_RESPONSE => _ = value.flag()?,
+            property::REQUEST_RESPONSE => connect.response_information = value.flag()?,
+            property::TOPIC_ALIAS_MAXIMUM => {
+                connect.topic_alias_maximum = u16::try_from(value.number()).unwrap_or(u16::MAX);
+            }
             property::AUTHENTICATION_METHOD => connect.authentication_method = true,
             property::AUTHENTICATION_DATA => data = true,
             _ => {}
@@ -194,7 +199,7 @@ fn will(version: Version, reader: &mut Reader, qos: QoS, retain: bool) -> Result
     if !topic::is_valid_name(&topic) {
         return Err(WireError {
             reason: Reason::TOPIC_NAME_INVALID,
-            what: "the will's topic name is empty, too deep, or holds a wildcard",
+            what: "the will's topic name is empty or holds a wildcard",
         });
     }
     let payload = reader.binary()?;
@@ -288,6 +293,10 @@ fn subscribe(version: Version, body: Bytes) -> Result<Subscribe, WireError> {
     while !reader.is_empty() {
         let filter = reader.shared_string()?;
         let options = options(version, reader.u8()?)?;
+        if options.no_local && topic::is_shared(&filter) {
+            // [MQTT-3.8.3-4]
+            return Err(WireError::protocol("No Local on a shared subscription"));
+        }
         subscribe.filters.push(SubscribeFilter { filter, options });
     }
     if subscribe.filters.is_empty() {

@@ -15,18 +15,19 @@ pub(super) const CORRELATION_DATA: u8 = 9;
 pub(super) const SUBSCRIPTION_ID: u8 = 11;
 pub(super) const SESSION_EXPIRY: u8 = 17;
 pub(super) const ASSIGNED_CLIENT_ID: u8 = 18;
+pub(super) const SERVER_KEEP_ALIVE: u8 = 19;
 pub(super) const AUTHENTICATION_METHOD: u8 = 21;
 pub(super) const AUTHENTICATION_DATA: u8 = 22;
 pub(super) const REQUEST_PROBLEM: u8 = 23;
 pub(super) const WILL_DELAY: u8 = 24;
 pub(super) const REQUEST_RESPONSE: u8 = 25;
+pub(super) const RESPONSE_INFORMATION: u8 = 26;
 pub(super) const REASON_STRING: u8 = 31;
 pub(super) const RECEIVE_MAXIMUM: u8 = 33;
 pub(super) const TOPIC_ALIAS_MAXIMUM: u8 = 34;
 pub(super) const TOPIC_ALIAS: u8 = 35;
 pub(super) const USER_PROPERTY: u8 = 38;
 pub(super) const MAXIMUM_PACKET_SIZE: u8 = 39;
-pub(super) const SHARED_SUBSCRIPTION_AVAILABLE: u8 = 42;
 
 /// A property's value.
 #[derive(Debug, Clone, PartialEq)]

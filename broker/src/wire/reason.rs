@@ -9,6 +9,7 @@ impl Reason {
     pub(crate) const NO_SUBSCRIPTION_EXISTED: Self = Self(0x11);
     /// 3.1.1's return code for a client older than itself; MQTT 5 has no such code.
     pub(crate) const TOO_OLD: Self = Self(0x01);
+    pub(crate) const UNSPECIFIED_ERROR: Self = Self(0x80);
     pub(crate) const MALFORMED_PACKET: Self = Self(0x81);
     pub(crate) const PROTOCOL_ERROR: Self = Self(0x82);
     pub(crate) const UNSUPPORTED_VERSION: Self = Self(0x84);
@@ -31,7 +32,6 @@ impl Reason {
     pub(crate) const PAYLOAD_FORMAT_INVALID: Self = Self(0x99);
     pub(crate) const CONNECTION_RATE_EXCEEDED: Self = Self(0x9F);
     pub(crate) const MAXIMUM_CONNECT_TIME: Self = Self(0xA0);
-    pub(crate) const SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: Self = Self(0x9E);
 
     /// Whether the code says that something failed.
     pub(crate) const fn is_error(self) -> bool {

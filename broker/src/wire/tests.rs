@@ -76,6 +76,8 @@ fn the_bytes_of_a_connect_with_everything_are_understood() {
         session_expiry: Some(10),
         receive_maximum: 5,
         max_packet: Some(4096),
+        topic_alias_maximum: 0,
+        response_information: true,
         problem_information: false,
         authentication_method: false,
     };
@@ -115,13 +117,15 @@ fn the_bytes_of_what_we_send_are_these() {
         assigned_client_id: Some("x"),
         receive_maximum: 2,
         max_packet: 3,
+        keep_alive: Some(60),
+        response_information: Some("r"),
     };
     let goldens: &[(&str, Vec<u8>, &[u8])] = &[
         ("connack", encoded(|o| encode::connack(o, V311, &connack)), b"\x20\x02\x01\x00"),
         (
             "connack",
             encoded(|o| encode::connack(o, V5, &connack)),
-            b"\x20\x19\x01\x00\x16\x11\x00\x00\x00\x01\x21\x00\x02\x27\x00\x00\x00\x03\x12\x00\x01x\x22\x00\x10\x2a\x00",
+            b"\x20\x1e\x01\x00\x1b\x11\x00\x00\x00\x01\x21\x00\x02\x27\x00\x00\x00\x03\x12\x00\x01x\x22\x00\x10\x13\x00\x3c\x1a\x00\x01r",
         ),
         ("ack", encoded(|o| encode::ack(o, V311, AckKind::Ack, 258, Reason(0x99), &[("a", "b")])), b"\x40\x02\x01\x02"),
         ("ack", encoded(|o| encode::ack(o, V5, AckKind::Release, 1, Reason::SUCCESS, &[])), b"\x62\x02\x00\x01"),
@@ -131,12 +135,34 @@ fn the_bytes_of_what_we_send_are_these() {
             encoded(|o| encode::ack(o, V5, AckKind::Received, 1, Reason::SUCCESS, &[("a", "b")])),
             b"\x50\x0b\x00\x01\x00\x07\x26\x00\x01a\x00\x01b",
         ),
-        ("suback", encoded(|o| encode::suback(o, V311, 1, &[Reason(2), Reason(0x9e)])), b"\x90\x04\x00\x01\x02\x80"),
-        ("suback", encoded(|o| encode::suback(o, V5, 1, &[Reason(2), Reason(0x9e)])), b"\x90\x05\x00\x01\x00\x02\x9e"),
+        ("suback", encoded(|o| encode::suback(o, V311, 1, &[Reason(2), Reason(0x97)], Some("w"))), b"\x90\x04\x00\x01\x02\x80"),
+        ("suback", encoded(|o| encode::suback(o, V5, 1, &[Reason(2)], None)), b"\x90\x04\x00\x01\x00\x02"),
+        (
+            "suback",
+            encoded(|o| encode::suback(o, V5, 1, &[Reason(2), Reason(0x97)], Some("w"))),
+            b"\x90\x09\x00\x01\x04\x1f\x00\x01w\x02\x97",
+        ),
         ("unsuback", encoded(|o| encode::unsuback(o, V311, 1, &[Reason(0)])), b"\xb0\x02\x00\x01"),
         ("unsuback", encoded(|o| encode::unsuback(o, V5, 1, &[Reason(0x11)])), b"\xb0\x04\x00\x01\x00\x11"),
-        ("disconnect", encoded(|o| encode::disconnect(o, V311, Reason(0x8b))), b""),
-        ("disconnect", encoded(|o| encode::disconnect(o, V5, Reason(0x8b))), b"\xe0\x01\x8b"),
+        ("disconnect", encoded(|o| encode::disconnect(o, V311, Reason(0x8b), Some("w"))), b""),
+        ("disconnect", encoded(|o| encode::disconnect(o, V5, Reason(0x8b), None)), b"\xe0\x01\x8b"),
+        (
+            "disconnect",
+            encoded(|o| encode::disconnect(o, V5, Reason(0x8b), Some("w"))),
+            b"\xe0\x06\x8b\x04\x1f\x00\x01w",
+        ),
+        ("refused", encoded(|o| encode::connack_refused(o, V311, Reason(0x86), Some("w"))), b"\x20\x02\x00\x04"),
+        (
+            "refused",
+            encoded(|o| encode::connack_refused(o, V5, Reason(0x86), Some("w"))),
+            b"\x20\x07\x00\x86\x04\x1f\x00\x01w",
+        ),
+        ("said", encoded(|o| encode::ack_said(o, V311, AckKind::Complete, 1, Reason(0x92), Some("w"))), b"\x70\x02\x00\x01"),
+        (
+            "said",
+            encoded(|o| encode::ack_said(o, V5, AckKind::Complete, 1, Reason(0x92), Some("w"))),
+            b"\x70\x08\x00\x01\x92\x04\x1f\x00\x01w",
+        ),
     ];
     for (what, got, expected) in goldens {
         assert_eq!(got, expected, "{what}: {got:02x?}");
@@ -212,14 +238,18 @@ proptest! {
     }
 
     #[test]
-    fn what_is_published_to_us_and_by_us_are_the_same_bytes(publish in publish()) {
-        for version in [Version::V5, Version::V311] {
+    fn what_is_published_to_us_and_by_us_are_the_same_bytes(
+        publish in publish(),
+        alias in prop::option::of(1u16..=16),
+    ) {
+        for (version, alias) in [(Version::V5, alias), (Version::V311, None)] {
             let outgoing = Outgoing {
                 dup: publish.dup,
                 qos: publish.qos,
                 retain: publish.retain,
                 id: publish.id,
                 topic: &publish.topic,
+                alias,
                 payload: &publish.payload,
                 properties: &publish.properties,
                 subscription_ids: &[],

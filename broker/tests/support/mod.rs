@@ -191,6 +191,13 @@ impl Raw {
         .await
     }
 
+    /// DISCONNECT with this reason code, and a reason for people behind it.
+    pub async fn expect_disconnect(&mut self, reason: u8) {
+        let got = self.packet().await;
+        assert_eq!((got[0], got[2]), (0xe0, reason), "{got:02x?}");
+        assert!(got.len() > 7 && got[4] == 0x1f, "it says why: {got:02x?}");
+    }
+
     /// The broker closes, having said nothing more.
     pub async fn expect_closed(&mut self) {
         let mut rest = Vec::new();

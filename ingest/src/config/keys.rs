@@ -97,6 +97,36 @@ pub static SECTIONS: &[Section] = &[
                 "The same for all connections together.",
             ),
             key(
+                "max_keep_alive",
+                Kind::Duration(0, 65_535 * SECOND),
+                Is("0s"),
+                "The longest keep-alive: an MQTT 5 client that asks for a longer one, or for none, is given\nthis one. 3.1.1 has no word for it. 0s leaves it to the clients.",
+            ),
+            key(
+                "max_topic_levels",
+                Kind::Count(1, 1_000),
+                Is("128"),
+                "Levels of a topic or filter.",
+            ),
+            key(
+                "max_topic_bytes",
+                Kind::Size(64, 65_535),
+                Is("4KiB"),
+                "Bytes of a topic or filter.",
+            ),
+            key(
+                "sys_interval",
+                Kind::Duration(0, DAY),
+                Is("10s"),
+                "How often figures are published to subscribers of $SYS/broker/#. 0s is never.",
+            ),
+            key(
+                "tell_denied",
+                Kind::Bool,
+                Is("true"),
+                "Whether an MQTT 5 client is told that its rights forbid a subscription (0x87).\nfalse: it is told what 3.1.1 says, that there was an error (0x80).",
+            ),
+            key(
                 "max_subscriptions",
                 Kind::Count(1, 1_000_000),
                 Is("1000"),
