@@ -18,6 +18,7 @@ use crate::config::BrokerConfig;
 use crate::connection;
 use crate::handler::PublishHandler;
 use crate::metrics::Metrics;
+use crate::parcel::Parcels;
 use crate::persist::{Kept, Opened, Store};
 use crate::registry::{Attached, Ended, Registry};
 use crate::retained::Retained;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
+    pub(crate) parcels: Arc<Parcels>,
     /// Where sessions and retained messages outlive the process.
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) router: Router,
@@ -119,6 +121,7 @@ impl Broker {
             registry: Registry::new(config.max_sessions, Arc::new(limits)),
             subscriptions: Subscriptions::default(),
             retained: Retained::new(config.retained_bytes, store.clone()),
+            parcels: Arc::new(Parcels::new(store.clone())),
             store,
             router: Router::new(&config, metrics.clone()),
             sys: Sys::new(config.sys_interval),
@@ -237,6 +240,7 @@ impl Shared {
         let session = &attached.session;
         session.connect();
         self.link_again(session);
+        self.give_parcels(session);
     }
 
     /// A connection's session is to outlive it by `expiry_s`, or to end with it if that is 0.
@@ -297,6 +301,7 @@ impl Shared {
         let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
         self.metrics.in_flight_publishes.set(publishes as f64);
         self.retained.sweep(Instant::now());
+        self.sweep_parcels();
         self.publish_figures(Instant::now());
         self.detached(ended);
         for will in wills {

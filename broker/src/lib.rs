@@ -18,6 +18,7 @@ pub mod handler;
 mod link;
 mod message;
 mod metrics;
+pub mod parcel;
 pub mod persist;
 mod registry;
 mod retained;

@@ -158,6 +158,13 @@ impl Registry {
         self.clients.lock().insert(session.client_id.clone(), Entry { session, state });
     }
 
+    /// The session of a client that is connected.
+    pub(crate) fn live(&self, client_id: &str) -> Option<Arc<Session>> {
+        let clients = self.clients.lock();
+        let entry = clients.get(client_id)?;
+        matches!(entry.state, State::Live { .. }).then(|| Arc::clone(&entry.session))
+    }
+
     /// The bounds on what waits in sessions.
     pub(crate) fn limits(&self) -> &Arc<QueueLimits> {
         &self.limits

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::budget::Budget;
 use crate::handler::QoS;
 use crate::message::Message;
+use crate::parcel::Receipt;
 use crate::persist::Kept;
 use crate::subscriptions::Subscription;
 
@@ -93,8 +94,18 @@ pub(crate) struct Delivery {
 #[derive(Debug)]
 struct Waiting {
     delivery: Delivery,
+    beside: Beside,
+}
+
+/// What is kept beside a message until the client has it.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// In the bounds.
+    bytes: usize,
     /// In the database; 0 if it is not there.
     number: u64,
+    /// Of a parcel.
+    receipt: Option<Arc<Receipt>>,
 }
 
 /// What became of a message that was to be queued.
@@ -189,8 +200,8 @@ impl Session {
         state.queue = rest;
         self.free(state, shared.iter().map(|waiting| waiting.delivery.message.cost()).sum());
         if let Some(kept) = &state.kept {
-            let stored = shared.iter().filter(|waiting| waiting.number > 0);
-            stored.for_each(|waiting| kept.done(waiting.number, false));
+            let stored = shared.iter().filter(|waiting| waiting.beside.number > 0);
+            stored.for_each(|waiting| kept.done(waiting.beside.number, false));
         }
         shared.into_iter().map(|waiting| waiting.delivery).collect()
     }
@@ -215,7 +226,7 @@ impl Session {
             return Queued::Taken;
         }
         let must = delivery.qos != QoS::AtMostOnce && state.connected;
-        let queued = self.push(&mut state, delivery);
+        let queued = self.push(&mut state, delivery, None);
         state.overflowed |= must && !queued.had_room();
         if state.connected && (queued.had_room() || state.overflowed) {
             drop(state);
@@ -230,7 +241,7 @@ impl Session {
         if delivery.qos == QoS::AtMostOnce && !state.connected {
             return Queued::NoRoomAway;
         }
-        let queued = self.push(&mut state, delivery);
+        let queued = self.push(&mut state, delivery, None);
         if state.connected && queued.had_room() {
             drop(state);
             self.wake.notify_one();
@@ -238,7 +249,16 @@ impl Session {
         queued
     }
 
-    fn push(&self, state: &mut State, delivery: Delivery) -> Queued {
+    /// Puts a parcel in the queue of a client that is connected, if there is room.
+    pub(crate) fn enqueue_parcel(&self, delivery: Delivery, receipt: Arc<Receipt>) {
+        let mut state = self.lock();
+        if state.connected && self.push(&mut state, delivery, Some(receipt)).had_room() {
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    fn push(&self, state: &mut State, delivery: Delivery, receipt: Option<Arc<Receipt>>) -> Queued {
         let cost = delivery.message.cost();
         let room = state.bytes.saturating_add(cost) <= self.limits.session
             && self.take(cost, state.connected);
@@ -246,10 +266,13 @@ impl Session {
             return if state.connected { Queued::NoRoom } else { Queued::NoRoomAway };
         }
         state.bytes += cost;
-        let kept = state.kept.as_mut().filter(|_| delivery.qos != QoS::AtMostOnce);
+        // A parcel is in the database already, in a place of its own.
+        let keep = delivery.qos != QoS::AtMostOnce && receipt.is_none();
+        let kept = state.kept.as_mut().filter(|_| keep);
         let queued = if kept.is_some() { Queued::Kept } else { Queued::Taken };
         let number = kept.map_or(0, |kept| kept.queued(&delivery));
-        state.queue.push_back(Waiting { delivery, number });
+        let beside = Beside { bytes: cost, number, receipt };
+        state.queue.push_back(Waiting { delivery, beside });
         queued
     }
 
@@ -296,18 +319,21 @@ impl Session {
                 return None;
             }
             let taken = if from_store {
-                state.retained.pop_front().map(|delivery| Waiting { delivery, number: 0 })
+                state.retained.pop_front().map(|delivery| {
+                    let beside = Beside::default();
+                    Waiting { delivery, beside }
+                })
             } else {
                 state.queue.pop_front()
             };
-            let Waiting { delivery, number } = taken?;
-            let cost = if from_store { 0 } else { delivery.message.cost() };
+            let Waiting { delivery, beside } = taken?;
+            let number = beside.number;
             let expired = delivery
                 .message
                 .expires
                 .is_some_and(|expires| expires <= tokio::time::Instant::now());
             if expired || delivery.qos == QoS::AtMostOnce {
-                self.free(&mut state, cost);
+                self.free(&mut state, beside.bytes);
             }
             if expired {
                 if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
@@ -315,7 +341,13 @@ impl Session {
                 }
                 continue;
             }
-            let next = state.outgoing.send(delivery, cost, number);
+            if let Some(receipt) =
+                beside.receipt.as_ref().filter(|_| delivery.qos == QoS::AtMostOnce)
+            {
+                // Nothing more will be heard of it.
+                receipt.acknowledged();
+            }
+            let next = state.outgoing.send(delivery, beside);
             let used = state.outgoing.ids_used();
             if let (Next::Publish { id: id @ 1.., .. }, Some(kept)) = (&next, &mut state.kept) {
                 kept.sent(number, *id, used);
@@ -327,8 +359,11 @@ impl Session {
     /// The client acknowledged message `id`, finally.
     pub(crate) fn acknowledged(&self, id: u16) {
         let mut state = self.lock();
-        if let Some((bytes, number)) = state.outgoing.remove(id) {
+        if let Some(Beside { bytes, number, receipt }) = state.outgoing.remove(id) {
             self.free(&mut state, bytes);
+            if let Some(receipt) = receipt {
+                receipt.acknowledged();
+            }
             if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
                 kept.done(number, true);
             }
@@ -383,11 +418,13 @@ impl Session {
         for (id, number, delivery) in restored.sent {
             let bytes = delivery.as_ref().map_or(0, |delivery| delivery.message.cost());
             state.bytes += bytes;
-            state.outgoing.restore_sent(id, bytes, number, delivery);
+            state.outgoing.restore_sent(id, Beside { bytes, number, receipt: None }, delivery);
         }
         for (number, delivery) in restored.queue {
-            state.bytes += delivery.message.cost();
-            state.queue.push_back(Waiting { delivery, number });
+            let bytes = delivery.message.cost();
+            state.bytes += bytes;
+            let beside = Beside { bytes, number, receipt: None };
+            state.queue.push_back(Waiting { delivery, beside });
         }
         limits.total.take(state.bytes);
         limits.away.take(state.bytes);

@@ -53,6 +53,7 @@ impl Link {
             encode::suback(out, self.client.version, subscribe.id, &codes, said);
         });
         self.when_kept(suback, out);
+        self.shared.give_parcels(&self.session);
         self.shared.metrics.subscriber_dropped.increment(dropped as u64);
     }
 

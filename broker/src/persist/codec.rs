@@ -30,6 +30,11 @@
 //!               u8  1 No Local, 2 Retain As Published, together with 4 if an identifier follows
 //!               u8  retain handling, as in SUBSCRIBE
 //!               u32 identifier, if there is one
+//! parcel        u64 id, u64 Unix ms of sending, u64 Unix ms of its expiry
+//!               u8  0 waiting, 1 delivered, 2 expired
+//!               u64 Unix ms of its delivery, or 0
+//!               u8  1 if an answer follows, bytes answer (empty if none)
+//!               text client id, text topic, bytes payload
 //! ```
 
 use std::sync::Arc;
@@ -38,6 +43,7 @@ use bytes::{BufMut, Bytes};
 
 use crate::handler::QoS;
 use crate::message::Message;
+use crate::parcel::{Parcel, State};
 use crate::subscriptions::Subscription;
 use crate::wire::{PublishProperties, RetainHandling, SubscribeOptions, Will};
 
@@ -151,6 +157,26 @@ pub(super) fn session(stored: &StoredSession) -> Vec<u8> {
     out
 }
 
+pub(super) fn parcel(parcel: &Parcel) -> Vec<u8> {
+    let (state, at_ms) = match parcel.state {
+        State::Waiting => (0, 0),
+        State::Delivered { at_ms } => (1, at_ms),
+        State::Expired => (2, 0),
+    };
+    let mut out = Vec::new();
+    out.put_u64_le(parcel.id);
+    out.put_u64_le(parcel.sent_ms);
+    out.put_u64_le(parcel.expires_ms);
+    out.put_u8(state);
+    out.put_u64_le(at_ms);
+    out.put_u8(parcel.answer.is_some().into());
+    put(&mut out, parcel.answer.as_deref().unwrap_or_default());
+    put(&mut out, parcel.client.as_bytes());
+    put(&mut out, parcel.topic.as_bytes());
+    put(&mut out, &parcel.payload);
+    out
+}
+
 const NO_LOCAL: u8 = 1;
 const RETAIN_AS_PUBLISHED: u8 = 2;
 const HAS_ID: u8 = 4;
@@ -238,6 +264,21 @@ pub(super) fn read_subscription(filter: &str, bytes: &[u8]) -> Result<Subscripti
         retain_handling,
     };
     reader.end(Subscription { filter: filter.into(), options, id })
+}
+
+pub(super) fn read_parcel(bytes: &[u8]) -> Result<Parcel, CodecError> {
+    let mut reader = Reader(bytes);
+    let (id, sent_ms, expires_ms) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let state = match (reader.u8()?, reader.u64()?) {
+        (0, 0) => State::Waiting,
+        (1, at_ms) => State::Delivered { at_ms },
+        (2, 0) => State::Expired,
+        _ => return Err(CodecError("an unknown state of a parcel")),
+    };
+    let has_answer = reader.flag()?;
+    let answer = Some(reader.bytes()?).filter(|_| has_answer);
+    let (client, topic, payload) = (reader.text()?, reader.text()?, reader.bytes()?);
+    reader.end(Parcel { id, client, topic, payload, sent_ms, expires_ms, state, answer })
 }
 
 /// What is left of a value.

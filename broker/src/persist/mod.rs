@@ -24,6 +24,9 @@
 //!   the restart.
 //! * Sessions that end with their connection cost nothing and leave no trace.
 //!
+//! * A [parcel](crate::parcel) is on disk before its sender hears that it was taken, and in the database
+//!   until a day after it was delivered or expired.
+//!
 //! # How
 //!
 //! One thread owns the database ([redb], one file, copy on write). Whoever changes something notes it
@@ -106,7 +109,7 @@ fn to_ms(at: Instant, now_ms: u64) -> u64 {
 }
 
 /// Unix ms as a moment of this process; what lies behind us is now.
-fn from_ms(at_ms: u64, now_ms: u64) -> Instant {
+pub(crate) fn from_ms(at_ms: u64, now_ms: u64) -> Instant {
     let now = Instant::now();
     // A year, when the sum does not exist: longer than any process of ours runs.
     now.checked_add(Duration::from_millis(at_ms.saturating_sub(now_ms)))

@@ -13,6 +13,7 @@ use hashbrown::hash_map::Entry;
 
 use super::codec::{StoredDelivery, StoredInFlight, StoredMessage, StoredSession};
 use crate::handler::AckTicket;
+use crate::parcel::Parcel;
 use crate::session::Session;
 use crate::subscriptions::Subscription;
 
@@ -20,6 +21,7 @@ use crate::subscriptions::Subscription;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) retained: Changes<Arc<str>, StoredMessage>,
+    pub(super) parcels: Changes<u64, Parcel>,
     /// By session number.
     pub(super) sessions: HashMap<u64, SessionChanges>,
     /// Answered when everything above is on disk.
@@ -152,18 +154,21 @@ impl Pending {
 
     /// Whether nothing was noted.
     pub(super) fn is_empty(&self) -> bool {
-        self.retained.is_empty() && self.sessions.is_empty()
+        self.retained.is_empty() && self.parcels.is_empty() && self.sessions.is_empty()
     }
 
     /// Records to write.
     pub(super) fn len(&self) -> usize {
-        self.retained.len() + self.sessions.values().map(SessionChanges::len).sum::<usize>()
+        self.retained.len()
+            + self.parcels.len()
+            + self.sessions.values().map(SessionChanges::len).sum::<usize>()
     }
 
     /// Takes back what an earlier commit failed to write, beneath what has come since. Its tickets
     /// have failed; who only waits goes on waiting.
     pub(super) fn beneath(&mut self, earlier: Self) {
         self.retained.beneath(earlier.retained);
+        self.parcels.beneath(earlier.parcels);
         for (number, changes) in earlier.sessions {
             self.sessions.entry(number).or_default().beneath(changes);
         }

@@ -29,6 +29,9 @@ impl Opened {
                 retained += 1;
             }
         }
+        for (order, parcel) in loaded.parcels {
+            shared.parcels.restore(order, parcel);
+        }
         for session in loaded.sessions {
             messages += session.queue.len();
             restore(shared, &store, session, now_ms);

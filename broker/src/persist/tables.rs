@@ -8,6 +8,7 @@
 //! | `subscriptions` | session's number, filter | subscription |
 //! | `queue` | session's number, message's number | delivery |
 //! | `in_flight` | the same | packet id it was sent with |
+//! | `parcels` | its place in the order of sending | parcel |
 //! | `packet_ids` | session's number | packet ids below this one's number may have been used |
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::codec::{
     self, CodecError, StoredDelivery, StoredInFlight, StoredMessage, StoredSession,
 };
 use super::pending::{Pending, SessionChanges};
+use crate::parcel::Parcel;
 use crate::subscriptions::Subscription;
 
 /// Of tables and values; one that is not known is not opened.
@@ -32,12 +34,14 @@ const SUBSCRIPTIONS: TableDefinition<'_, (u64, &str), &[u8]> =
     TableDefinition::new("subscriptions");
 const QUEUE: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("queue");
 const IN_FLIGHT: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("in_flight");
+const PARCELS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("parcels");
 const PACKET_IDS: TableDefinition<'_, u64, u64> = TableDefinition::new("packet_ids");
 
 /// Everything that the database holds.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) retained: Vec<StoredMessage>,
+    pub(super) parcels: Vec<(u64, Parcel)>,
     pub(super) sessions: Vec<LoadedSession>,
 }
 
@@ -75,6 +79,7 @@ pub(super) fn begin(database: &Database) -> Result<(), redb::Error> {
     txn.open_table(SUBSCRIPTIONS)?;
     txn.open_table(QUEUE)?;
     txn.open_table(IN_FLIGHT)?;
+    txn.open_table(PARCELS)?;
     txn.open_table(PACKET_IDS)?;
     Ok(txn.commit()?)
 }
@@ -97,6 +102,13 @@ pub(super) fn load(database: &Database) -> Result<Loaded, ReadError> {
         let message = codec::read_message(value.value())
             .map_err(|source| bad("retained", &topic.value(), source))?;
         loaded.retained.push(message);
+    }
+    let parcels = txn.open_table(PARCELS).map_err(redb::Error::from)?;
+    for entry in parcels.range::<u64>(..).map_err(redb::Error::from)? {
+        let (order, value) = entry.map_err(redb::Error::from)?;
+        let parcel = codec::read_parcel(value.value())
+            .map_err(|source| bad("parcels", &order.value(), source))?;
+        loaded.parcels.push((order.value(), parcel));
     }
     for entry in entries(&txn, SESSIONS)? {
         let (client_id, value) = entry?;
@@ -176,6 +188,15 @@ pub(super) fn write(database: &Database, pending: &Pending) -> Result<(), redb::
             match message {
                 Some(message) => table.insert(&**topic, &*codec::message(message))?,
                 None => table.remove(&**topic)?,
+            };
+        }
+    }
+    if !pending.parcels.is_empty() {
+        let mut table = txn.open_table(PARCELS)?;
+        for (order, parcel) in pending.parcels.iter() {
+            match parcel {
+                Some(parcel) => table.insert(order, &*codec::parcel(parcel))?,
+                None => table.remove(order)?,
             };
         }
     }

@@ -17,6 +17,7 @@ use super::pending::Pending;
 use super::{ClockMs, tables, to_ms};
 use crate::handler::{AckTicket, Acknowledgement};
 use crate::message::Message;
+use crate::parcel::Parcel;
 use crate::session::Session;
 
 /// How long a change for which nobody waits may gather others: most messages for a connected client
@@ -119,6 +120,16 @@ impl Store {
     /// The topic has no retained message any more.
     pub(crate) fn forget_retained(&self, topic: &Arc<str>) {
         self.note(|pending| pending.retained.remove(Arc::clone(topic)));
+    }
+
+    /// A parcel is as it is now; `replaces` if it was there before.
+    pub(crate) fn keep_parcel(&self, order: u64, parcel: &Parcel, replaces: bool) {
+        self.note(|pending| pending.parcels.put(order, parcel.clone(), replaces));
+    }
+
+    /// A parcel is of no more use.
+    pub(crate) fn forget_parcel(&self, order: u64) {
+        self.note(|pending| pending.parcels.remove(order));
     }
 
     pub(super) fn stored(&self, message: &Arc<Message>) -> StoredMessage {

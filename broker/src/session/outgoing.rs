@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashSet;
 
-use super::Delivery;
+use super::{Beside, Delivery};
 use crate::handler::QoS;
 
 /// Most messages in flight to one client, whatever receive maximum it names: each ack is looked for
@@ -34,9 +34,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 struct InFlight {
     id: u16,
-    bytes: usize,
-    /// In the database; 0 if it is not there.
-    number: u64,
+    beside: Beside,
     /// `None`: the client has it, what is missing is PUBCOMP.
     delivery: Option<Delivery>,
 }
@@ -65,8 +63,8 @@ impl Outgoing {
             && self.in_flight.len() < receive_maximum.min(MAX_IN_FLIGHT)
     }
 
-    /// Notes that `delivery`, counted as `bytes` and `number` in the database, is sent now.
-    pub(super) fn send(&mut self, delivery: Delivery, bytes: usize, number: u64) -> Next {
+    /// Notes that `delivery` is sent now.
+    pub(super) fn send(&mut self, delivery: Delivery, beside: Beside) -> Next {
         if delivery.qos == QoS::AtMostOnce {
             return Next::Publish { id: 0, dup: false, delivery };
         }
@@ -78,7 +76,7 @@ impl Outgoing {
                 break id;
             }
         };
-        self.in_flight.push_back(InFlight { id, bytes, number, delivery: Some(delivery.clone()) });
+        self.in_flight.push_back(InFlight { id, beside, delivery: Some(delivery.clone()) });
         self.sent += 1;
         Next::Publish { id, dup: false, delivery }
     }
@@ -100,27 +98,21 @@ impl Outgoing {
     }
 
     /// Puts back what a former process sent and the client did not acknowledge.
-    pub(super) fn restore_sent(
-        &mut self,
-        id: u16,
-        bytes: usize,
-        number: u64,
-        delivery: Option<Delivery>,
-    ) {
+    pub(super) fn restore_sent(&mut self, id: u16, beside: Beside, delivery: Option<Delivery>) {
         if self.ids.insert(id) {
-            self.in_flight.push_back(InFlight { id, bytes, number, delivery });
+            self.in_flight.push_back(InFlight { id, beside, delivery });
         }
     }
 
-    /// Forgets `id`; returns the bytes that it counted as and its number.
-    pub(super) fn remove(&mut self, id: u16) -> Option<(usize, u64)> {
+    /// Forgets `id`; returns what was kept beside it.
+    pub(super) fn remove(&mut self, id: u16) -> Option<Beside> {
         let at = self.position(id)?;
         let entry = self.in_flight.remove(at)?;
         self.ids.remove(&id);
         if at < self.sent {
             self.sent -= 1;
         }
-        Some((entry.bytes, entry.number))
+        Some(entry.beside)
     }
 
     /// The client has the message: only its id is kept. Returns the bytes that are free
@@ -129,7 +121,7 @@ impl Outgoing {
         let at = self.position(id)?;
         let entry = self.in_flight.get_mut(at)?;
         entry.delivery = None;
-        Some((std::mem::take(&mut entry.bytes), entry.number))
+        Some((std::mem::take(&mut entry.beside.bytes), entry.beside.number))
     }
 
     fn position(&self, id: u16) -> Option<usize> {
