@@ -67,8 +67,21 @@ pub struct BrokerConfig {
     pub live_feed_bytes: usize,
     /// Memory of the router that carries live messages of QoS 0, shared among its filters.
     pub router_bytes: usize,
+    /// What becomes of an MQTT 3.1.1 client that publishes what it may not.
+    pub denied_publish: DeniedPublish,
     /// Distinct topics with subscribers after which the router, which forgets none, is replaced.
     pub router_max_topics: usize,
+}
+
+/// What becomes of an MQTT 3.1.1 client that publishes, at QoS 1 or 2, what it may not. It cannot be
+/// told; MQTT 5 clients are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeniedPublish {
+    /// It is disconnected: an acknowledgement means that the reading is on disk, and never less.
+    Disconnect,
+    /// It is acknowledged, and the publish is dropped: for clients that would send it again for ever.
+    Acknowledge,
 }
 
 impl Default for BrokerConfig {
@@ -95,6 +108,7 @@ impl Default for BrokerConfig {
             retained_bytes: 64 * MIB,
             live_feed_bytes: 16 * MIB,
             router_bytes: 256 * MIB,
+            denied_publish: DeniedPublish::Disconnect,
             router_max_topics: 100_000,
         }
     }

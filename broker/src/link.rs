@@ -7,6 +7,7 @@
 //! at or behind a failed ticket, one out of PUBLISH order within a lane.
 
 mod aliases;
+mod denied;
 mod end;
 mod publish;
 mod subscriber;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use self::aliases::Aliases;
+use self::denied::{Denials, Refused};
 use crate::ack::{AckQueue, LANES, index};
 use crate::auth::Rights;
 use crate::broker::Shared;
@@ -62,6 +64,8 @@ struct Pending {
     bytes: usize,
     /// What subscribers get once it is durable; unclaimed publishes went to them already.
     message: Option<Message>,
+    /// It is not taken: it waits for its turn, and is answered so then.
+    refused: Option<Refused>,
 }
 
 /// See the module.
@@ -94,6 +98,7 @@ pub(crate) struct Link {
     subscribes: bool,
     /// SUBACKs and UNSUBACKs that wait until the database has what they say.
     deferred: VecDeque<(u64, BytesMut)>,
+    denials: Denials,
 }
 
 impl Link {
@@ -124,6 +129,7 @@ impl Link {
             over: false,
             subscribes: false,
             deferred: VecDeque::new(),
+            denials: Denials::default(),
         }
     }
 
@@ -288,7 +294,7 @@ impl Link {
     /// Appends the acknowledgements whose turn has come.
     ///
     /// # Errors
-    /// [`End::TicketFailed`].
+    /// [`End::TicketFailed`], and [`End::Invalid`] for a publish that the client may not make.
     pub(crate) fn acknowledge(&mut self, out: &mut BytesMut) -> Result<(), End> {
         let mut result = Ok(());
         let mut now = None;
@@ -297,8 +303,9 @@ impl Link {
             self.acks.take(lane, &mut outcomes);
             for outcome in outcomes.drain(..) {
                 let now = *now.get_or_insert_with(Instant::now);
-                if self.outcome(index(lane), outcome, now, out).is_err() {
-                    result = Err(End::TicketFailed);
+                let ended = self.outcome(index(lane), outcome, now, out);
+                if result.is_ok() {
+                    result = ended;
                 }
             }
             self.outcomes = outcomes;
@@ -328,6 +335,9 @@ impl Link {
             self.failed[lane] = true;
             return Err(End::TicketFailed);
         };
+        if let Some(refused) = pending.refused {
+            return self.send_refusal(lane, &pending, refused, out);
+        }
         if pending.qos != QoS::AtMostOnce && !self.failed[lane] {
             self.send_ack(pending.id, pending.qos, acknowledgement, out);
             let latency = now.saturating_duration_since(pending.received);

@@ -19,6 +19,9 @@ pub(crate) struct Metrics {
     pub(crate) publishes_sent: Counter,
     pub(crate) retained_refused: Counter,
     pub(crate) router_restarts: Counter,
+    pub(crate) publishes_denied: Counter,
+    pub(crate) subscriptions_denied: Counter,
+    pub(crate) deliveries_denied: Counter,
 }
 
 impl Metrics {
@@ -39,6 +42,9 @@ impl Metrics {
             publishes_sent: counter!("loushan_publishes_sent_total"),
             retained_refused: counter!("loushan_retained_refused_total"),
             router_restarts: counter!("loushan_router_restarts_total"),
+            publishes_denied: counter!("loushan_publishes_denied_total"),
+            subscriptions_denied: counter!("loushan_subscriptions_denied_total"),
+            deliveries_denied: counter!("loushan_deliveries_denied_total"),
         }
     }
 

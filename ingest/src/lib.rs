@@ -3,6 +3,7 @@
 mod ack;
 mod causes;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod http;
 pub mod io;

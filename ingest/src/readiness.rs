@@ -23,6 +23,8 @@ pub enum Component {
     Pipeline,
     /// The MQTT listener and its connections.
     Broker,
+    /// Users and rights: the files that they come from.
+    Identity,
     /// Live fan-out to subscribers.
     Router,
     /// Retained messages and the sessions of absent clients.
@@ -48,6 +50,7 @@ impl Component {
             Self::Durability => "durability",
             Self::Pipeline => "pipeline",
             Self::Broker => "broker",
+            Self::Identity => "identity",
             Self::Router => "router",
             Self::Sessions => "sessions",
             Self::Http => "http",

@@ -17,6 +17,7 @@ mod events;
 mod serve;
 mod signals;
 mod simulate;
+mod user;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -46,6 +47,9 @@ enum Command {
     CheckConfig(config::CheckArgs),
     /// Print the commented default configuration file.
     PrintConfig,
+    /// Keep the users file: who may come in, by which password, in which role.
+    #[command(subcommand)]
+    User(user::Command),
     /// Look at what was rejected.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -81,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::CheckConfig(args) => config::check(&args),
         Command::PrintConfig => config::print(),
+        Command::User(command) => user::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
     };
     match result {

@@ -29,6 +29,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     block_on(async {
         let stop = signals::stop_on_signal()?;
         let running = Place::take(config).await?.start().await?;
+        signals::reload_on_hangup(running.service.directory())?;
         running.announce();
         ended(&running.service.run(stop).await)
     })

@@ -1,7 +1,10 @@
 //! SIGINT and SIGTERM: the first asks for an ordered stop, a later one ends the process at once.
+//! SIGHUP: users and rights are read again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use loushan_broker::auth::Directory;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,22 @@ pub(super) fn stop_on_signal() -> std::io::Result<CancellationToken> {
         std::process::exit(1);
     });
     Ok(stop)
+}
+
+/// Reloads users and rights at each SIGHUP.
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub(super) fn reload_on_hangup(directory: Arc<Directory>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let directory = Arc::clone(&directory);
+            // Its error is logged and shown; a reload that panics is followed by the next one.
+            let _shown = tokio::task::spawn_blocking(move || directory.reload()).await;
+        }
+    });
+    Ok(())
 }
 
 async fn one_of(interrupt: &mut Signal, terminate: &mut Signal) {

@@ -145,10 +145,15 @@ impl Service {
         self.child.wait().unwrap();
     }
 
+    /// Any signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// SIGTERM, and no waiting.
     pub fn signal_terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
     }
 
     /// SIGTERM, and waits for the ordered end.

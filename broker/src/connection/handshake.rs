@@ -287,6 +287,9 @@ async fn admit(
             Refusal::TooManyAttempts => {
                 (Reason::CONNECTION_RATE_EXCEEDED, "too many attempts have failed: try later")
             }
+            Refusal::Busy => {
+                (Reason::SERVER_BUSY, "too many others wait for their passwords to be checked")
+            }
         })?;
     let Some(will) = &connect.will else { return Ok(grant) };
     if !shared.config.topic_limits().allow(&will.topic) {

@@ -9,7 +9,6 @@ use super::{End, Link, Pending};
 use crate::ack::index;
 use crate::handler::{AckOutcome, AckTicket, Acknowledgement, Busy, Lane, Origin, Publish, QoS};
 use crate::message::Message;
-use crate::topic;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Version};
@@ -23,12 +22,6 @@ impl Link {
     ) -> Result<(), End> {
         self.shared.metrics.publishes_received.increment(1);
         self.tally.messages_received += 1;
-        if !self.shared.config.topic_limits().allow(&publish.topic) {
-            return self.refuse_topic(&publish, out);
-        }
-        if topic::is_brokers_own(&publish.topic) || !self.rights.may_publish(&publish.topic) {
-            return self.refuse(&publish, out);
-        }
         if publish.qos == QoS::ExactlyOnce {
             if self.undecided.contains(&publish.id)
                 || self.held.iter().any(|held| held.qos == publish.qos && held.id == publish.id)
@@ -77,6 +70,13 @@ impl Link {
         let bytes = cost(&publish);
         let (id, qos) = (publish.id, publish.qos);
         let lane = self.shared.handler.claims(&publish.topic);
+        if let Some(refused) = self.refusal(&publish.topic) {
+            let lane = lane.unwrap_or(Lane::Normal);
+            return self.refuse(
+                lane,
+                Pending { id, qos, received, bytes, message: None, refused: Some(refused) },
+            );
+        }
         let claimed = Publish {
             topic: publish.topic.clone(),
             payload: publish.payload.clone(),
@@ -102,15 +102,17 @@ impl Link {
                     self.acks.resolved(Lane::Normal, durable);
                 }
             }
-            self.pend(Lane::Normal, Pending { id, qos, received, bytes, message: None });
+            let pending = Pending { id, qos, received, bytes, message: None, refused: None };
+            self.pend(Lane::Normal, pending);
             return;
         };
         let ticket = AckTicket::new(self.acks.clone(), self.acks.open(lane));
-        self.pend(lane, Pending { id, qos, received, bytes, message: Some(message) });
+        let message = Some(message);
+        self.pend(lane, Pending { id, qos, received, bytes, message, refused: None });
         self.busy = self.shared.handler.handle(claimed, ticket).err();
     }
 
-    fn pend(&mut self, lane: Lane, pending: Pending) {
+    pub(super) fn pend(&mut self, lane: Lane, pending: Pending) {
         if pending.qos == QoS::ExactlyOnce {
             self.undecided.insert(pending.id);
         }
@@ -186,43 +188,6 @@ impl Link {
             out.truncate(before);
             encode::ack(out, version, kind, id, reason, &[]);
         }
-    }
-
-    /// A topic that is a topic, and more than this broker takes: v5 is told, 3.1.1 can only be
-    /// disconnected.
-    fn refuse_topic(&mut self, publish: &wire::Publish, out: &mut BytesMut) -> Result<(), End> {
-        let kind = match publish.qos {
-            QoS::AtMostOnce => return Ok(()),
-            QoS::AtLeastOnce => AckKind::Ack,
-            QoS::ExactlyOnce => AckKind::Received,
-        };
-        let said = "a topic longer or deeper than this broker takes";
-        if self.client.version == Version::V311 {
-            return Err(End::invalid(said, Reason::TOPIC_NAME_INVALID));
-        }
-        self.explain(out, Some(said), |out, said| {
-            let reason = Reason::TOPIC_NAME_INVALID;
-            encode::ack_said(out, Version::V5, kind, publish.id, reason, said);
-        });
-        Ok(())
-    }
-
-    /// A publish that the client may not make: v5 is told, 3.1.1 can only be disconnected
-    /// [MQTT-3.3.5-2].
-    fn refuse(&mut self, publish: &wire::Publish, out: &mut BytesMut) -> Result<(), End> {
-        let kind = match publish.qos {
-            QoS::AtMostOnce => return Ok(()),
-            QoS::AtLeastOnce => AckKind::Ack,
-            QoS::ExactlyOnce => AckKind::Received,
-        };
-        if self.client.version == Version::V311 {
-            return Err(End::invalid(
-                "a publish to a topic that the client may not use",
-                Reason::NOT_AUTHORIZED,
-            ));
-        }
-        encode::ack(out, Version::V5, kind, publish.id, Reason::NOT_AUTHORIZED, &[]);
-        Ok(())
     }
 }
 

@@ -58,7 +58,10 @@ impl Link {
     }
 
     /// Subscribes to one filter; says whether that is new.
-    fn subscribe_one(&self, subscription: &Subscription) -> Result<bool, (Reason, &'static str)> {
+    fn subscribe_one(
+        &mut self,
+        subscription: &Subscription,
+    ) -> Result<bool, (Reason, &'static str)> {
         let filter = &subscription.filter;
         if !topic::is_valid_filter(filter) {
             return Err((Reason::FILTER_INVALID, "not a topic filter"));
@@ -68,6 +71,7 @@ impl Link {
         }
         // Sharing gives no right to what is shared.
         if !self.rights.may_subscribe(topic::pattern(filter)) {
+            self.deny_subscribe(filter);
             return Err(if self.shared.config.tell_denied {
                 (Reason::NOT_AUTHORIZED, "the client may not subscribe to it")
             } else {
@@ -205,6 +209,14 @@ impl Link {
 
     fn send(&mut self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) {
         let message = &delivery.message;
+        if !self.rights.may_receive(&message.topic) {
+            // It was subscribed to by a wider filter, or when it still might be.
+            if delivery.qos != QoS::AtMostOnce {
+                self.session.acknowledged(id);
+            }
+            self.shared.metrics.deliveries_denied.increment(1);
+            return;
+        }
         // What is left of the time that the message is of use [MQTT-3.3.2-6].
         let expiry = message.expires.map(|expires| {
             let left = expires.saturating_duration_since(Instant::now()).as_secs();

@@ -46,7 +46,13 @@ pub static SECTIONS: &[Section] = &[
                 "allow_insecure",
                 Kind::Bool,
                 Is("false"),
-                "Listen beyond loopback although there are neither credentials nor TLS:\nwhoever reaches the port can publish as any station.",
+                "Listen beyond loopback although there are not both credentials and TLS:\nwhoever reaches the port, or the network on the way, can publish as any station.",
+            ),
+            key(
+                "denied_publish",
+                Kind::Choice(&["disconnect", "acknowledge"]),
+                Is("disconnect"),
+                "What becomes of an MQTT 3.1.1 client that publishes what it may not; it cannot be told.\ndisconnect: an acknowledgement means that the reading is on disk, and never less.\nacknowledge: it is acknowledged and dropped, for clients that would send it for ever.",
             ),
             key(
                 "max_connections",
@@ -171,6 +177,70 @@ pub static SECTIONS: &[Section] = &[
         ],
     ),
     section(
+        "auth",
+        "Who is let in, and what each may do. Files are read again on SIGHUP and when they change.",
+        &[
+            key(
+                "users_file",
+                Kind::Path,
+                Unset("users"),
+                "Users, their roles and the hashes of their passwords, as `loushan user add` writes it.",
+            ),
+            key(
+                "anonymous",
+                Kind::Bool,
+                Unset("false"),
+                "Whether MQTT clients without credentials are let in; they may do everything that\nno rule denies. Not set: as long as there is no users file, no [auth.jwt] and no client\ncertificate to ask for.",
+            ),
+            key(
+                "acl",
+                Kind::Text,
+                Unset("deny subscribe test/nosubscribe"),
+                "Rules, one a line, before those of acl_file; the first that is about something decides,\nand the role where none is:\nallow|deny publish|subscribe|all PATTERN [user NAME | role ROLE | client ID]\nPATTERN is a topic filter in which %c is the client's id and %u its user name.",
+            ),
+            key("acl_file", Kind::Path, Unset("rules"), "A file of such rules."),
+            key(
+                "failures_per_user",
+                Kind::Count(1, 1_000_000),
+                Is("10"),
+                "Wrong passwords within a minute, for one user from one address, after which none is\nlooked at until the minute is over.",
+            ),
+            key(
+                "failures_per_address",
+                Kind::Count(1, 1_000_000),
+                Is("1000"),
+                "The same for all users from one address: many stations stand behind one of a carrier.",
+            ),
+        ],
+    ),
+    Section {
+        name: "auth.jwt",
+        doc: "JSON Web Tokens as passwords and bearer tokens. Off unless set.",
+        optional: true,
+        keys: &[
+            key(
+                "key_file",
+                Kind::Path,
+                Required("jwks.json"),
+                "The issuer's keys. A key has one algorithm: its own, never the token's choice.",
+            ),
+            key(
+                "key_format",
+                Kind::Choice(&["jwks", "secret"]),
+                Is("jwks"),
+                "jwks: a JSON Web Key Set.\nsecret: a secret shared with the issuer (HS256), at least 32 bytes.",
+            ),
+            key("issuer", Kind::Text, Required("https://id.example.org"), "The iss of its tokens."),
+            key("audience", Kind::Text, Required("loushan"), "The aud of tokens meant for us."),
+            key(
+                "leeway",
+                Kind::Duration(0, HOUR),
+                Is("30s"),
+                "How far the issuer's clock may be off.",
+            ),
+        ],
+    },
+    section(
         "http",
         "Health, metrics and the API.",
         &[
@@ -179,7 +249,7 @@ pub static SECTIONS: &[Section] = &[
                 "allow_insecure",
                 Kind::Bool,
                 Is("false"),
-                "Listen beyond loopback although there are neither credentials nor TLS:\nwhoever reaches the port can read everything.",
+                "Listen beyond loopback although there is no TLS: tokens, passwords and readings cross\nthe network in clear.",
             ),
             key(
                 "max_exports",

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use loushan_broker::config::BrokerConfig;
+use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
+use loushan_broker::config::{BrokerConfig, DeniedPublish};
 
 use super::fault::{Fault, Faults, Origin};
 use super::raw::{Raw, variable};
@@ -25,6 +26,8 @@ pub struct Config {
     pub mqtt_listen: SocketAddr,
     /// The broker's bounds.
     pub broker: BrokerConfig,
+    /// Who is let in.
+    pub auth: AuthConfig,
     /// Where HTTP listens.
     pub http_listen: SocketAddr,
     /// Exports at a time.
@@ -87,6 +90,7 @@ fn resolve(raw: &Raw) -> Option<Config> {
         data_dir: values.path("data.dir")?,
         mqtt_listen: values.address("mqtt.listen")?,
         broker: broker(&values)?,
+        auth: auth(&values)?,
         http_listen: values.address("http.listen")?,
         max_exports: values.count("http.max_exports")?,
         pipeline: pipeline(&values)?,
@@ -133,7 +137,44 @@ fn broker(values: &Values<'_>) -> Option<BrokerConfig> {
         max_session_expiry: values.duration("mqtt.max_session_expiry")?,
         retained_bytes: values.count("mqtt.retained_bytes")?,
         live_feed_bytes: values.count("mqtt.live_feed_bytes")?,
+        denied_publish: match values.text("mqtt.denied_publish")?.as_str() {
+            "acknowledge" => DeniedPublish::Acknowledge,
+            _ => DeniedPublish::Disconnect,
+        },
         ..BrokerConfig::default()
+    })
+}
+
+fn auth(values: &Values<'_>) -> Option<AuthConfig> {
+    let jwt = if values.0.is_on("auth.jwt") { Some(jwt(values)?) } else { None };
+    let users_file = values.path("auth.users_file");
+    let failures = |key| values.bytes(key).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    Some(AuthConfig {
+        anonymous: match values.0.get("auth.anonymous") {
+            Some(anonymous) => anonymous == Setting::Bool(true),
+            None => users_file.is_none() && jwt.is_none(),
+        },
+        users_file,
+        acl: values.text("auth.acl").unwrap_or_default(),
+        acl_file: values.path("auth.acl_file"),
+        jwt,
+        attempts: AttemptLimits {
+            user: failures("auth.failures_per_user")?,
+            address: failures("auth.failures_per_address")?,
+        },
+    })
+}
+
+fn jwt(values: &Values<'_>) -> Option<JwtConfig> {
+    let path = values.path("auth.jwt.key_file")?;
+    Some(JwtConfig {
+        keys: match values.text("auth.jwt.key_format")?.as_str() {
+            "secret" => JwtKeys::Secret(path),
+            _ => JwtKeys::Jwks(path),
+        },
+        issuer: values.text("auth.jwt.issuer")?,
+        audience: values.text("auth.jwt.audience")?,
+        leeway: values.duration("auth.jwt.leeway")?,
     })
 }
 
@@ -187,25 +228,7 @@ fn influx(values: &Values<'_>) -> Option<InfluxConfig> {
 /// Faults that no single key has.
 fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (section, listen) in [("mqtt", config.mqtt_listen), ("http", config.http_listen)] {
-        let allow = format!("{section}.allow_insecure");
-        if !listen.ip().is_loopback() && raw.get(&allow) != Some(Setting::Bool(true)) {
-            let key = format!("{section}.listen");
-            faults.push(Fault {
-                origin: raw.origin(&key),
-                problem: format!(
-                    "{listen} can be reached from other machines, and this build has neither \
-                     credentials nor TLS to guard it"
-                ),
-                remedy: format!(
-                    "listen on 127.0.0.1 or [::1], or take the risk with allow_insecure = true in \
-                     [{section}] ({})",
-                    variable(&allow)
-                ),
-                key,
-            });
-        }
-    }
+    faults.extend(exposed(config, raw));
     let same_port = config.mqtt_listen == config.http_listen && config.mqtt_listen.port() != 0;
     if same_port {
         faults.push(Fault {
@@ -238,6 +261,76 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
         });
     }
     faults
+}
+
+/// An address that others can reach, and what guards it.
+struct Listener {
+    section: &'static str,
+    key: &'static str,
+    address: SocketAddr,
+    tls: bool,
+    /// What is wrong with its credentials.
+    open: Option<&'static str>,
+}
+
+/// Addresses that can be reached from other machines without both credentials and TLS.
+fn exposed(config: &Config, raw: &Raw) -> Vec<Fault> {
+    let auth = &config.auth;
+    let open = if auth.users_file.is_none() && auth.jwt.is_none() {
+        Some("there are no credentials to ask for")
+    } else if auth.anonymous {
+        Some("clients without credentials are let in (auth.anonymous)")
+    } else {
+        None
+    };
+    let listeners = [
+        Listener {
+            section: "mqtt",
+            key: "mqtt.listen",
+            address: config.mqtt_listen,
+            tls: false,
+            open,
+        },
+        // Beyond loopback HTTP asks for credentials always: there is the admin's token at least.
+        Listener {
+            section: "http",
+            key: "http.listen",
+            address: config.http_listen,
+            tls: false,
+            open: None,
+        },
+    ];
+    let taken =
+        |section: &str| raw.get(&format!("{section}.allow_insecure")) == Some(Setting::Bool(true));
+    let guarded = |it: &Listener| it.address.ip().is_loopback() || it.tls && it.open.is_none();
+    let exposed = listeners.iter().filter(|it| !guarded(it) && !taken(it.section));
+    exposed.map(|listener| exposure(listener, raw)).collect()
+}
+
+fn exposure(listener: &Listener, raw: &Raw) -> Fault {
+    let Listener { section, key, address, tls, open } = listener;
+    let mut missing = Vec::new();
+    let mut remedies = vec!["listen on 127.0.0.1 or [::1]".to_owned()];
+    if !tls {
+        missing.push("there is no TLS");
+        remedies.push(format!("use {section}.tls_listen with a certificate"));
+    }
+    if let Some(open) = open {
+        missing.push(open);
+        let remedy = "set auth.users_file (`loushan user add` makes one) or [auth.jwt]";
+        remedies.push(format!("{remedy} and leave auth.anonymous off"));
+    }
+    let allow = variable(&format!("{section}.allow_insecure"));
+    let last = format!("or take the risk with allow_insecure = true in [{section}] ({allow})");
+    Fault {
+        key: (*key).to_owned(),
+        origin: raw.origin(key),
+        problem: format!(
+            "{address} can be reached from other machines, and {}",
+            missing.join(" and ")
+        ),
+        remedy: format!("{}, {last}", remedies.join(", or ")),
+    }
 }
 
 /// Typed access. `None` where the key has no value; a key of another kind has none either, and a

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use loushan_broker::auth::JwtKeys;
 use loushan_broker::config::BrokerConfig;
 
 use super::keys::SECTIONS;
@@ -178,6 +179,34 @@ fn a_listener_beyond_loopback_is_refused_unless_the_risk_is_taken() {
         assert!(Config::read(Some(&format!("{open}allow_insecure = true\n")), []).is_ok());
     }
     assert!(Config::read(Some("[http]\nlisten = \"[::1]:9000\"\n"), []).is_ok());
+}
+
+#[test]
+fn what_is_missing_beyond_loopback_is_said_with_its_remedy() {
+    let found = faults("[mqtt]\nlisten = \"0.0.0.0:1883\"\n");
+    assert!(found[0].problem.contains("no TLS and there are no credentials"), "{found:?}");
+    assert!(found[0].remedy.contains("mqtt.tls_listen"), "{found:?}");
+    assert!(found[0].remedy.contains("loushan user add"), "{found:?}");
+    let users = "[auth]\nusers_file = \"users\"\n";
+    let found = faults(&format!("[mqtt]\nlisten = \"0.0.0.0:1883\"\n{users}"));
+    assert!(found[0].problem.ends_with("and there is no TLS"), "{found:?}");
+    let found = faults(&format!("[mqtt]\nlisten = \"0.0.0.0:1883\"\n{users}anonymous = true\n"));
+    assert!(found[0].problem.contains("auth.anonymous"), "{found:?}");
+}
+
+#[test]
+fn anonymous_clients_are_let_in_as_long_as_there_is_nothing_to_ask_for() {
+    let anonymous = |text: &str| Config::read(Some(text), []).unwrap().auth.anonymous;
+    assert!(anonymous(""));
+    assert!(!anonymous("[auth]\nusers_file = \"users\"\n"));
+    assert!(!anonymous("[auth]\nanonymous = false\n"));
+    assert!(anonymous("[auth]\nusers_file = \"users\"\nanonymous = true\n"));
+    let jwt = "[auth.jwt]\nkey_file = \"k\"\nissuer = \"i\"\naudience = \"a\"\n";
+    assert!(!anonymous(jwt));
+    let auth = Config::read(Some(&format!("{jwt}key_format = \"secret\"\n")), []).unwrap().auth;
+    assert_eq!(auth.jwt.unwrap().keys, JwtKeys::Secret("k".into()));
+    let keys: Vec<String> = faults("[auth.jwt]\n").into_iter().map(|fault| fault.key).collect();
+    assert_eq!(keys, ["auth.jwt.key_file", "auth.jwt.issuer", "auth.jwt.audience"]);
 }
 
 #[test]

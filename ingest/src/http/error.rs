@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// An answer that is an error. Boxed, because nearly every answer is none.
 #[derive(Debug)]
-pub(super) struct ApiError(Box<Inner>);
+pub(crate) struct ApiError(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -53,9 +53,25 @@ impl ApiError {
     }
 
     /// The other side should come again soon.
-    pub(super) fn retry_soon(mut self) -> Self {
-        self.0.header = Some((header::RETRY_AFTER, "1"));
+    pub(super) fn retry_soon(self) -> Self {
+        self.with(header::RETRY_AFTER, "1")
+    }
+
+    /// With a header.
+    pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.0.header = Some((name, value));
         self
+    }
+
+    /// The status, as a label.
+    pub(super) fn status_label(&self) -> &'static str {
+        match self.0.status {
+            StatusCode::UNAUTHORIZED => "401",
+            StatusCode::FORBIDDEN => "403",
+            StatusCode::TOO_MANY_REQUESTS => "429",
+            StatusCode::SERVICE_UNAVAILABLE => "503",
+            _ => "400",
+        }
     }
 
     /// What failed is ours. The whole of it goes to the log, a short word to the client.

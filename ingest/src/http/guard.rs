@@ -1,31 +1,63 @@
-//! Who may ask. A web page on the operator's machine can reach a loopback port: by
-//! a name of its own that it points at 127.0.0.1 (DNS rebinding), or by a request across origins.
-//! So while the listener is on loopback, `Host` must name loopback, and `Origin`, where a browser
-//! sends one, must be ours.
+//! What every request passes first: where it thinks it is, where it comes from, and who asks.
+//!
+//! A web page on the operator's machine can reach a loopback port: by a name of its own that it points
+//! at 127.0.0.1 (DNS rebinding), or by a request across origins. So while the listener is on loopback,
+//! `Host` must name loopback, and `Origin`, where a browser sends one, must be ours. On any other
+//! address our name is whatever `Host` says; a page of another origin may not change anything there,
+//! although the browser might add a password that it remembers. Then [`super::auth`] says who may ask.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::App;
 use super::error::ApiError;
 
-/// Lets a request through or answers it. `loopback` says where the listener is.
-pub(super) async fn guard(State(loopback): State<bool>, request: Request, next: Next) -> Response {
-    if loopback && let Err(refused) = check(&request) {
-        return refused.into_response();
+/// Lets a request through or answers it.
+pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match look(&app, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(refused) => {
+            metrics::counter!("loushan_http_refused_total", "status" => refused.status_label())
+                .increment(1);
+            refused.into_response()
+        }
     }
-    next.run(request).await
 }
 
-fn check(request: &Request) -> Result<(), ApiError> {
+async fn look(app: &App, request: &mut Request) -> Result<(), ApiError> {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if app.access.is_loopback() {
+        check_loopback(request)?;
+    } else if changes {
+        check_origin(request)?;
+    }
+    if request.uri().path() == "/healthz" && !changes {
+        return Ok(());
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+    let caller = app.access.caller(request.headers(), peer).await?;
+    if changes {
+        caller.require_admin()?;
+    }
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+fn forbidden(header: &str, value: &str) -> ApiError {
+    let shown: String = value.chars().take(60).collect();
+    let error = format!("{header} {shown:?} does not name this service");
+    ApiError::new(StatusCode::FORBIDDEN, error)
+}
+
+fn check_loopback(request: &Request) -> Result<(), ApiError> {
     let forbidden = |header: &str, value: &str| {
-        let shown: String = value.chars().take(60).collect();
-        let error = format!("{header} {shown:?} does not name this service");
-        ApiError::new(StatusCode::FORBIDDEN, error).accepting("localhost, 127.0.0.1 or [::1]")
+        forbidden(header, value).accepting("localhost, 127.0.0.1 or [::1]")
     };
     let headers = request.headers();
     let text = |name| headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()));
@@ -49,6 +81,18 @@ fn check(request: &Request) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// An origin, where one is named, is the host that was asked.
+fn check_origin(request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = String::from_utf8_lossy(origin.as_bytes());
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let same = origin.parse::<Uri>().is_ok_and(|uri| {
+        uri.authority().is_some_and(|it| host.is_some_and(|h| h.eq_ignore_ascii_case(it.as_str())))
+    });
+    if same { Ok(()) } else { Err(forbidden("origin", &origin)) }
 }
 
 fn is_loopback(host: &str) -> bool {

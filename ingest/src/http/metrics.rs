@@ -98,6 +98,14 @@ pub static METRICS: &[Metric] = &[
     ),
     counter("loushan_subscriber_messages_dropped_total", "Messages dropped for a slow subscriber."),
     counter("loushan_retained_refused_total", "Messages not retained: no room."),
+    counter("loushan_publishes_denied_total", "Publishes that their clients may not make."),
+    counter("loushan_subscriptions_denied_total", "Filters refused: not for the client."),
+    counter("loushan_deliveries_denied_total", "Messages held back: not for the client."),
+    counter("loushan_logins_total", "Credentials looked at, of MQTT and HTTP, by result."),
+    counter(
+        "loushan_http_refused_total",
+        "HTTP requests refused before they were heard, by status.",
+    ),
     counter("loushan_router_restarts_total", "Restarts of the live fan-out's router."),
     // The write-ahead log.
     gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),

@@ -1,10 +1,11 @@
 //! The HTTP side: health, metrics and the API, on a listener that the caller made.
 //!
-//! Everything is read-only, everything but `/` and `/metrics` is JSON, errors included. Questions
-//! that may read files run on blocking threads; exports stream in bounded memory and are bounded in
-//! number. While the listener is on loopback, requests must name it so (see `guard`).
+//! Everything but `/` and `/metrics` is JSON, errors included. Questions that may read files run on
+//! blocking threads; exports stream in bounded memory and are bounded in number. Every request passes
+//! the `guard`, and [`auth`] says who may ask what.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -20,6 +21,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod api;
+pub mod auth;
+mod commands;
 mod error;
 mod export;
 mod guard;
@@ -29,6 +32,7 @@ mod params;
 mod tests;
 pub mod view;
 
+use auth::Access;
 use error::ApiError;
 use view::View;
 
@@ -41,6 +45,7 @@ const QUESTIONS: usize = 16;
 pub(crate) struct App {
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
+    access: Arc<Access>,
     exports: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     stop: CancellationToken,
@@ -54,23 +59,24 @@ pub async fn serve(
     listener: TcpListener,
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
+    access: Access,
     max_exports: usize,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let loopback = listener.local_addr()?.ip().is_loopback();
     let app = App {
         view,
         metrics,
+        access: Arc::new(access),
         exports: Arc::new(Semaphore::new(max_exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
         stop: stop.clone(),
     };
-    axum::serve(listener, router(app, loopback))
+    axum::serve(listener, router(app).into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
 
-fn router(app: App, loopback: bool) -> Router {
+fn router(app: App) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(healthz))
@@ -79,7 +85,7 @@ fn router(app: App, loopback: bool) -> Router {
         .merge(api::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(loopback, guard::guard))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 

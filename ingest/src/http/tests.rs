@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use loushan_broker::auth::{AuthConfig, BearerToken, Directory};
 use loushan_schemas::ids::{Imei, Region, StationId};
 use loushan_schemas::kind::Kind;
 use loushan_schemas::quality::Quality;
@@ -130,19 +131,30 @@ impl View for Fake {
 struct Server {
     fake: Arc<Fake>,
     address: SocketAddr,
+    token: String,
     stop: CancellationToken,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::start_as(true).await
+    }
+
+    /// As if the listener were on loopback, or were not.
+    async fn start_as(loopback: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fake, stop) = (Arc::new(Fake::default()), CancellationToken::new());
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let view: Arc<dyn View> = fake.clone();
-        let task = tokio::spawn(serve(listener, view, metrics, 1, stop.clone()));
-        Self { fake, address, stop, task }
+        let config = AuthConfig::open();
+        let directory = Directory::open(config, Arc::new(|| std::time::UNIX_EPOCH)).unwrap();
+        let admin = BearerToken::draw().unwrap();
+        let token = admin.reveal().to_owned();
+        let access = Access::new(Arc::new(directory), admin, loopback);
+        let task = tokio::spawn(serve(listener, view, metrics, access, 1, stop.clone()));
+        Self { fake, address, token, stop, task }
     }
 
     fn url(&self, path: &str) -> String {
@@ -208,7 +220,8 @@ async fn unknown_paths_and_methods_are_answered_in_json() {
     let (status, body) = server.get("/api/v2/all").await;
     assert_eq!(status, 404);
     assert!(body["accepted"].as_str().unwrap().contains("/api/v1/stations"));
-    let post = reqwest::Client::new().post(server.url("/api/v1/stations")).send().await.unwrap();
+    let post = reqwest::Client::new().post(server.url("/api/v1/stations"));
+    let post = post.bearer_auth(&server.token).send().await.unwrap();
     assert_eq!(post.status().as_u16(), 405);
     let body: Value = serde_json::from_slice(&post.bytes().await.unwrap()).unwrap();
     assert_eq!(body["accepted"], json!("GET, HEAD"));
@@ -283,6 +296,45 @@ async fn a_page_of_another_name_or_origin_is_refused() {
         let answer = client.get(server.url("/healthz")).header(header, value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
     }
+}
+
+#[tokio::test]
+async fn whatever_changes_something_needs_the_token_on_loopback_too() {
+    let server = Server::start().await;
+    let client = reqwest::Client::new();
+    let post = || client.post(server.url("/api/v1/stations"));
+    let answer = post().send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 401);
+    assert!(answer.headers().contains_key("www-authenticate"));
+    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert!(body["accepted"].as_str().unwrap().contains("Bearer"), "{body}");
+    assert_eq!(post().bearer_auth("guess").send().await.unwrap().status().as_u16(), 401);
+    // Past the guard: there is nothing to post to.
+    assert_eq!(post().bearer_auth(&server.token).send().await.unwrap().status().as_u16(), 405);
+    let forged = post().bearer_auth(&server.token).header("origin", "https://example.org");
+    assert_eq!(forged.send().await.unwrap().status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn beyond_loopback_everything_but_the_health_check_needs_credentials() {
+    let server = Server::start_as(false).await;
+    let client = reqwest::Client::new();
+    assert_eq!(server.get("/healthz").await.0, 200);
+    for path in ["/", "/readyz", "/metrics", "/api/v1/stations", "/nowhere"] {
+        let get = || client.get(server.url(path)).header("host", "loushan.example.org");
+        assert_eq!(get().send().await.unwrap().status().as_u16(), 401, "{path}");
+        let answer = get().bearer_auth(&server.token).send().await.unwrap();
+        let expected = if path == "/nowhere" { 404 } else { 200 };
+        assert_eq!(answer.status().as_u16(), expected, "{path}");
+    }
+    let post = |origin: &str| {
+        let post = client.post(server.url("/healthz")).bearer_auth(&server.token);
+        post.header("host", "loushan.example.org").header("origin", origin)
+    };
+    let status = post("https://loushan.example.org").send().await.unwrap().status();
+    assert_eq!(status.as_u16(), 405);
+    let status = post("https://example.org").send().await.unwrap().status();
+    assert_eq!(status.as_u16(), 403);
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ pub mod sim;
 pub trait Io: Send + Sync + fmt::Debug + 'static {
     /// Creates a file that must not exist, for reading and writing.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn IoFile>>;
+    /// Creates a file that must not exist and that only its owner can read, where there are owners.
+    fn create_private(&self, path: &Path) -> io::Result<Box<dyn IoFile>> {
+        self.create_new(path)
+    }
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn IoFile>>;
     /// Opens an existing file for reading.

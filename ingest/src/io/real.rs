@@ -23,6 +23,13 @@ impl Io for RealIo {
         OpenOptions::new().read(true).write(true).create_new(true).open(path).map(boxed)
     }
 
+    fn create_private(&self, path: &Path) -> io::Result<Box<dyn IoFile>> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600).open(path).map(boxed)
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn IoFile>> {
         OpenOptions::new().read(true).write(true).open(path).map(boxed)
     }

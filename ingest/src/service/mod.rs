@@ -5,6 +5,7 @@
 //! | path | what |
 //! |---|---|
 //! | `lock` | whose the folder is ([`crate::lock`]) |
+//! | `admin.token` | by which HTTP lets its bearer change things ([`crate::http::auth`]) |
 //! | `log/` | the write-ahead log |
 //! | `pipeline.snapshot` | the pipeline's state at an lsn |
 //! | `store/` | the embedded store |
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use loushan_broker::auth::Directory;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +96,12 @@ pub enum StartError {
     /// The embedded store.
     #[error("the embedded store cannot be opened")]
     Store(#[from] embedded::OpenError),
+    /// Users and rights.
+    #[error(transparent)]
+    Identity(#[from] loushan_broker::auth::LoadError),
+    /// The admin's token.
+    #[error(transparent)]
+    AdminToken(#[from] crate::http::auth::AdminTokenError),
     /// The dead letter.
     #[error(transparent)]
     DeadLetter(#[from] dead_letter::DeadLetterError),
@@ -177,6 +185,12 @@ impl Service {
     #[must_use]
     pub fn view(&self) -> Arc<dyn View> {
         Arc::clone(&self.view) as Arc<dyn View>
+    }
+
+    /// Users and rights, to reload them when asked to. When their files change it is done without.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.view.directory)
     }
 
     /// Serves until `stop`, or until a part fails that the promise rests on; then stops in order.

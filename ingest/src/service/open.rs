@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
-use loushan_broker::auth::AllowAll;
+use loushan_broker::auth::{BearerToken, Directory};
 use loushan_broker::{Broker, persist};
 
 use super::stored::Stored;
 use super::view::ServiceView;
 use super::{StartError, dead_letter_dir, influx_dir, influx_refused_dir, store_dir};
 use crate::clock::Clock;
+use crate::commands::Commands;
 use crate::config::Config;
+use crate::http::auth::admin_token;
 use crate::io::Io;
 use crate::pipeline::keeper::Keeper;
 use crate::pipeline::{self, Pipeline};
@@ -24,6 +27,7 @@ use crate::sink::influx::InfluxSink;
 /// Everything opened, nothing running but the log's threads.
 pub(super) struct Opened {
     pub(super) view: Arc<ServiceView>,
+    pub(super) admin_token: BearerToken,
     pub(super) keeper: Keeper,
     pub(super) embedded: (EmbeddedSink, Arc<SinkStatus>),
     pub(super) dead_letter: (DeadLetterSink, Arc<SinkStatus>),
@@ -39,6 +43,7 @@ pub(super) fn open(
 ) -> Result<Opened, StartError> {
     let data = &config.data_dir;
     io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
+    let admin_token = admin_token(&**io, data)?;
     let registry = Arc::new(Registry::new(RegistryLimits::default()));
     load_stations(config, &**io, &registry)?;
 
@@ -137,21 +142,28 @@ pub(super) fn open(
 
     let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
     sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
+    let clock_of_tokens = clock.clone();
+    let now = move || {
+        let ns = u64::try_from(clock_of_tokens.now().ns()).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_nanos(ns)
+    };
+    let directory = Arc::new(Directory::open(config.auth.clone(), Arc::new(now))?);
+    let clock_of_sessions = clock.clone();
     let sessions = persist::Opened::open(persist::StoreOptions {
         folder: sessions,
-        clock: {
-            let clock = clock.clone();
-            Arc::new(move || u64::try_from(clock.now().ms()).unwrap_or(0))
-        },
+        clock: Arc::new(move || u64::try_from(clock_of_sessions.now().ms()).unwrap_or(0)),
     })?;
-    let broker = Broker::restored(
+    let broker = Arc::new(Broker::restored(
         config.broker.clone(),
         Arc::clone(&pipeline) as _,
-        Arc::new(AllowAll),
+        Arc::clone(&directory) as _,
         Some(sessions),
-    );
+    ));
+    let commands = Commands::new(Arc::clone(&broker), Arc::clone(&registry), clock.clone());
     let view = Arc::new(ServiceView {
-        broker: Arc::new(broker),
+        broker,
+        commands,
+        directory,
         pipeline,
         store,
         registry,
@@ -163,7 +175,7 @@ pub(super) fn open(
         dead_letters: vec![dead_letter_dir(data), influx_refused_dir(data)],
         free_floor_bytes: config.pipeline.log.free_floor_bytes,
     });
-    Ok(Opened { view, keeper, embedded, dead_letter, influx })
+    Ok(Opened { view, admin_token, keeper, embedded, dead_letter, influx })
 }
 
 /// Whether the log still has what a sink has not taken in.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::Broker;
+use loushan_broker::auth::Directory;
 use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::FUTURE_MS;
@@ -13,6 +14,7 @@ use loushan_schemas::row::Row;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
+use crate::commands::Commands;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
 use crate::io::Io;
 use crate::pipeline::Pipeline;
@@ -32,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(1);
 /// What there is to see.
 pub(super) struct ServiceView {
     pub(super) broker: Arc<Broker>,
+    pub(super) commands: Commands,
+    pub(super) directory: Arc<Directory>,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) store: Store,
     pub(super) registry: Arc<Registry>,
@@ -112,6 +116,10 @@ impl View for ServiceView {
             );
             readiness.note(Component::Durability, Condition::amber(what));
         }
+        if let Some(fault) = self.directory.fault() {
+            let what = format!("{fault}; until then the users and rights of before hold");
+            readiness.note(Component::Identity, Condition::amber(what));
+        }
         if !self.broker.health().router_running {
             let what =
                 "live messages reach no subscriber; what is published is stored all the same";
@@ -142,6 +150,10 @@ impl View for ServiceView {
 
     fn record_metrics(&self) {
         self.pipeline.record_metrics();
+    }
+
+    fn commands(&self) -> Option<&Commands> {
+        Some(&self.commands)
     }
 
     fn stations(&self) -> Vec<Value> {

@@ -14,6 +14,7 @@ use super::open::Opened;
 use crate::causes::Chain;
 use crate::config::Config;
 use crate::http;
+use crate::http::auth::Access;
 use crate::http::view::View;
 use crate::pipeline::Pipeline;
 use crate::readiness::{Component, Condition, Health};
@@ -65,7 +66,7 @@ impl Parts {
         http_listener: TcpListener,
         metrics: PrometheusHandle,
     ) -> Self {
-        let Opened { view, keeper, embedded, dead_letter, influx } = opened;
+        let Opened { view, admin_token, keeper, embedded, dead_letter, influx } = opened;
         let pipeline = &view.pipeline;
         let mut sinks = JoinSet::new();
         let (sink, status) = embedded;
@@ -92,12 +93,17 @@ impl Parts {
         let mut chores = JoinSet::new();
         chores.spawn(trim(Arc::clone(pipeline), view.sinks.clone()));
         chores.spawn(upkeep(metrics.clone()));
+        chores.spawn(Arc::clone(&view.directory).watch());
 
+        // An address that cannot be told is none that only this machine can reach.
+        let loopback = http_listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let access = Access::new(Arc::clone(&view.directory), admin_token, loopback);
         let http_stop = CancellationToken::new();
         let http = tokio::spawn(http::serve(
             http_listener,
             Arc::clone(&view) as Arc<dyn View>,
             metrics,
+            access,
             config.max_exports,
             http_stop.clone(),
         ));

@@ -1,4 +1,32 @@
-//! Who may connect, publish and subscribe: the seam, and the answer for a loopback address.
+//! Who may connect, publish and subscribe.
+//!
+//! Here is the seam: what a connection presents ([`Peer`], [`Credentials`]), who decides
+//! ([`Authority`]) and what comes of it ([`Grant`], [`Rights`]). [`AllowAll`] lets in everybody;
+//! [`Directory`] goes by users, certificates, tokens and rules.
+
+mod acl;
+mod attempts;
+mod certificate;
+mod directory;
+mod files;
+mod filter;
+mod jwt;
+mod live;
+mod password;
+mod role;
+mod secret;
+mod users;
+
+pub use acl::AclError;
+pub use attempts::AttemptLimits;
+pub use certificate::STATION_URN;
+pub use directory::{Directory, Identity, Reloaded, WallClock};
+pub use files::{AuthConfig, LoadError};
+pub use jwt::{JwtConfig, JwtKeys, KeysError};
+pub use password::{HashError, MAX_PASSWORD, NoSecrets, PasswordError, PasswordHash};
+pub use role::{Role, RoleName, StationScope, UnknownRole};
+pub use secret::BearerToken;
+pub use users::{User, UserError, Users, UsersError};
 
 use std::fmt;
 use std::future::Future;
@@ -74,6 +102,8 @@ pub enum Refusal {
     NotAuthorized,
     /// Too many attempts failed; another one is heard later.
     TooManyAttempts,
+    /// Too many others wait for their passwords to be checked.
+    Busy,
 }
 
 /// What a client that was let in may do, and for how long.
@@ -104,8 +134,15 @@ pub trait Rights: Send + Sync + 'static {
     /// Whether the client may publish to the topic.
     fn may_publish(&self, topic: &str) -> bool;
 
-    /// Whether the client may subscribe to the filter.
+    /// Whether the client may subscribe to the filter: of a shared subscription, what is shared.
     fn may_subscribe(&self, filter: &str) -> bool;
+
+    /// Whether a message to the topic may reach the client, which subscribed to it: by a filter wider
+    /// than what it may have, or when it still might. Asked with every message.
+    fn may_receive(&self, topic: &str) -> bool {
+        let _whatever = topic;
+        true
+    }
 }
 
 /// Decides who is let in.
