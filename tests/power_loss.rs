@@ -49,8 +49,13 @@ impl Machine {
         let listeners = runtime.block_on(Listeners::open(&config)).unwrap();
         let mqtt = listeners.mqtt.first().unwrap().local_addr().unwrap();
         let http = listeners.http.local_addr().unwrap();
-        let outside =
-            Outside { listeners, clock: Clock::System, io: Arc::new(disk.clone()), lock: None };
+        let outside = Outside {
+            listeners,
+            clock: Clock::System,
+            io: Arc::new(disk.clone()),
+            sessions: None,
+            lock: None,
+        };
         let service = runtime.block_on(Service::start(config, outside)).unwrap();
         let stop = CancellationToken::new();
         let (sender, ended) = std::sync::mpsc::sync_channel(1);

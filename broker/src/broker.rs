@@ -17,6 +17,8 @@ use crate::config::BrokerConfig;
 use crate::handler::PublishHandler;
 use crate::listen::{self, Entrance, Listener};
 use crate::metrics::Metrics;
+use crate::parcel::Parcels;
+use crate::persist::{Kept, Opened, Store};
 use crate::registry::{Attached, Ended, Registry};
 use crate::retained::Retained;
 use crate::router::Router;
@@ -46,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
+    pub(crate) parcels: Arc<Parcels>,
+    /// Where sessions and retained messages outlive the process.
+    pub(crate) store: Option<Arc<Store>>,
     pub(crate) router: Router,
     pub(crate) sys: Sys,
     /// Connections are to stop reading, drain and close.
@@ -96,15 +101,26 @@ impl Broker {
         handler: Arc<dyn PublishHandler>,
         authority: Arc<dyn Authority>,
     ) -> Self {
+        Self::restored(config, handler, authority, None)
+    }
+
+    /// The same, with the sessions and retained messages of `opened`, which go on there.
+    #[must_use]
+    pub fn restored(
+        config: BrokerConfig,
+        handler: Arc<dyn PublishHandler>,
+        authority: Arc<dyn Authority>,
+        opened: Option<Opened>,
+    ) -> Self {
         let metrics = Metrics::new();
-        let limits = QueueLimits {
-            session: config.subscriber_queue_bytes,
-            total: Budget::new(config.total_queue_bytes),
-        };
+        let limits = QueueLimits::new(config.subscriber_queue_bytes, config.total_queue_bytes);
+        let store = opened.as_ref().map(|opened| Arc::clone(&opened.store));
         let shared = Shared {
             registry: Registry::new(config.max_sessions, Arc::new(limits)),
             subscriptions: Subscriptions::default(),
-            retained: Retained::new(config.retained_bytes),
+            retained: Retained::new(config.retained_bytes, store.clone()),
+            parcels: Arc::new(Parcels::new(store.clone())),
+            store,
             router: Router::new(&config, metrics.clone()),
             sys: Sys::new(config.sys_interval),
             in_flight: Budget::new(config.total_in_flight_bytes),
@@ -121,6 +137,9 @@ impl Broker {
             handler,
             authority,
         };
+        if let Some(opened) = opened {
+            opened.restore(&shared);
+        }
         Self { shared: Arc::new(shared) }
     }
 
@@ -173,6 +192,12 @@ impl Broker {
         self.shared.router.crash()
     }
 
+    /// Why sessions and retained messages cannot be written now, if they cannot.
+    #[must_use]
+    pub fn session_trouble(&self) -> Option<String> {
+        self.shared.store.as_ref().and_then(|store| store.trouble())
+    }
+
     async fn shut_down(&self) -> ShutdownReport {
         let shared = &self.shared;
         shared.stop.cancel();
@@ -181,6 +206,10 @@ impl Broker {
         if tokio::time::timeout(drain, shared.tasks.wait()).await.is_err() {
             shared.abandon.cancel();
             let _timed_out = tokio::time::timeout(CLOSE_GRACE, shared.tasks.wait()).await;
+        }
+        if let Some(store) = shared.store.clone() {
+            // It tries a failing disk a few times and then ends.
+            let _ended = tokio::task::spawn_blocking(move || store.close()).await;
         }
         ShutdownReport {
             unanswered_publishes: shared.pending.load(Ordering::Acquire),
@@ -210,6 +239,26 @@ impl Shared {
         let session = &attached.session;
         session.connect();
         self.link_again(session);
+        self.give_parcels(session);
+    }
+
+    /// A connection's session is to outlive it by `expiry_s`, or to end with it if that is 0.
+    pub(crate) fn keep(&self, session: &Session, expiry_s: u32) {
+        let Some(store) = &self.store else { return };
+        let mut state = session.lock();
+        if expiry_s == 0 {
+            if let Some(kept) = state.kept.take() {
+                kept.end();
+            }
+            return;
+        }
+        let kept = state.kept.get_or_insert_with(|| Kept::begin(store, &session.client_id));
+        kept.connected(expiry_s);
+    }
+
+    /// The next message to be retained gets a greater number than `order`.
+    pub(crate) fn order_after(&self, order: u64) {
+        self.next_order.fetch_max(order.saturating_add(1), Ordering::Relaxed);
     }
 
     /// A connection is about to let its session go.
@@ -253,6 +302,7 @@ impl Shared {
         let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
         self.metrics.in_flight_publishes.set(publishes as f64);
         self.retained.sweep(Instant::now());
+        self.sweep_parcels();
         self.publish_figures(Instant::now());
         self.detached(ended);
         for will in wills {

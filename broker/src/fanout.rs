@@ -13,24 +13,26 @@ use std::sync::Arc;
 use crate::broker::Shared;
 use crate::handler::QoS;
 use crate::message::Message;
-use crate::session::{Delivery, Session};
+use crate::session::{Delivery, Queued, Session};
 use crate::subscriptions::{Match, Subscription};
 use crate::topic;
 
 impl Shared {
-    /// Retains a message if it says so, and gives it to its subscribers. Never waits.
-    pub(crate) fn deliver(&self, mut message: Message) {
+    /// Retains a message if it says so, and gives it to its subscribers. Never waits. Returns whether
+    /// the database has something of it to write.
+    pub(crate) fn deliver(&self, mut message: Message) -> bool {
         message.retain &= topic::may_retain(&message.topic);
         if message.retain {
             // Before its subscribers are looked up: who subscribes in between finds it retained.
             message = message.detached();
             self.retain(&Arc::new(message.clone()));
         }
-        self.fan_out(message);
+        self.fan_out(message)
     }
 
-    /// Gives a message to its subscribers. Never waits.
-    pub(crate) fn fan_out(&self, message: Message) {
+    /// Gives a message to its subscribers. Never waits. Returns whether the database has something of
+    /// it to write.
+    pub(crate) fn fan_out(&self, message: Message) -> bool {
         let mut matched: Vec<(Arc<Session>, Subscription)> = Vec::new();
         let mut groups = Vec::new();
         self.subscriptions.visit(&message.topic, |matching| match matching {
@@ -40,14 +42,13 @@ impl Shared {
             Match::One(..) => {}
             Match::Group(group) => groups.push(Arc::clone(group)),
         });
+        let mut kept = message.retain && self.store.is_some();
         if matched.is_empty() && groups.is_empty() {
-            return;
+            return kept;
         }
         let message = Arc::new(if message.retain { message } else { message.detached() });
         for group in groups {
-            if !group.give(&message) {
-                self.metrics.subscriber_dropped.increment(1);
-            }
+            kept |= self.queued(group.give(&message));
         }
         let mut live = message.qos == QoS::AtMostOnce && !matched.is_empty();
         if !live {
@@ -57,14 +58,25 @@ impl Shared {
                 let delivery = merge(&message, copies.iter().map(|(_, sub)| sub));
                 if delivery.qos == QoS::AtMostOnce {
                     live = true;
-                } else if !session.enqueue(delivery) {
-                    self.metrics.subscriber_dropped.increment(1);
+                } else {
+                    kept |= self.queued(session.enqueue(delivery));
                 }
             }
         }
         if live {
             self.router.publish(message);
         }
+        kept
+    }
+
+    /// Counts what found no room, and says whether the database has something to write.
+    fn queued(&self, queued: Queued) -> bool {
+        match queued {
+            Queued::Kept | Queued::Taken => {}
+            Queued::NoRoom => self.metrics.subscriber_dropped.increment(1),
+            Queued::NoRoomAway => self.metrics.away_refused.increment(1),
+        }
+        queued == Queued::Kept
     }
 
     fn retain(&self, message: &Arc<Message>) {
@@ -77,7 +89,13 @@ impl Shared {
 
     /// Ends a session: its subscriptions are nobody's any more.
     pub(crate) fn end_session(&self, session: &Arc<Session>) {
-        let subscriptions = std::mem::take(&mut session.lock().subscriptions);
+        let subscriptions = {
+            let mut state = session.lock();
+            if let Some(kept) = state.kept.take() {
+                kept.end();
+            }
+            std::mem::take(&mut state.subscriptions)
+        };
         for filter in subscriptions.keys() {
             self.subscriptions.remove(session, filter);
         }
@@ -89,9 +107,8 @@ impl Shared {
     pub(crate) fn give_again(&self, deliveries: Vec<Delivery>) {
         for Delivery { message, share, .. } in deliveries {
             let group = share.and_then(|filter| self.subscriptions.group(&filter));
-            if !group.is_some_and(|group| group.give(&message)) {
-                self.metrics.subscriber_dropped.increment(1);
-            }
+            let queued = group.map_or(Queued::NoRoom, |group| group.give(&message));
+            self.queued(queued);
         }
     }
 
@@ -158,7 +175,6 @@ mod tests {
 
     use super::*;
     use crate::Broker;
-    use crate::budget::Budget;
     use crate::config::BrokerConfig;
     use crate::handler::{AckTicket, Busy, Lane, Publish, PublishHandler};
     use crate::message::tests::message;
@@ -197,7 +213,7 @@ mod tests {
         let (asked, delivered) = (AtomicU64::new(0), AtomicU64::new(0));
         // What takes long to copy leaves time between the steps of a delivery.
         let long = message("t", &"x".repeat(100_000));
-        let limits = QueueLimits { session: 1 << 20, total: Budget::new(1 << 20) };
+        let limits = QueueLimits::new(1 << 20, 1 << 20);
         let limits = Arc::new(limits);
         let reach = |counter: &AtomicU64, round| {
             while counter.load(Ordering::Acquire) < round {

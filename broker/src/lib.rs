@@ -23,6 +23,8 @@ mod link;
 pub mod listen;
 mod message;
 mod metrics;
+pub mod parcel;
+pub mod persist;
 mod registry;
 mod retained;
 mod router;

@@ -37,6 +37,9 @@ use crate::wire::{self, Packet, Version};
 /// How soon a link that waits for the router's congestion to end looks again.
 const CONGESTION: Duration = Duration::from_millis(10);
 
+/// SUBACKs and UNSUBACKs of one connection that may wait for the database.
+const MAX_DEFERRED: usize = 64;
+
 /// Who is connected.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -93,6 +96,8 @@ pub(crate) struct Link {
     over: bool,
     /// Something was subscribed or unsubscribed.
     subscribes: bool,
+    /// SUBACKs and UNSUBACKs that wait until the database has what they say.
+    deferred: VecDeque<(u64, BytesMut)>,
     denials: Denials,
 }
 
@@ -123,6 +128,7 @@ impl Link {
             tally: Tally::default(),
             over: false,
             subscribes: false,
+            deferred: VecDeque::new(),
             denials: Denials::default(),
         }
     }
@@ -152,6 +158,7 @@ impl Link {
         self.busy.is_some()
             || self.is_full()
             || self.shared.in_flight.is_full()
+            || self.deferred.len() >= MAX_DEFERRED
             || self.subscribes && self.shared.router.is_congested()
     }
 

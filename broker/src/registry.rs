@@ -136,12 +136,38 @@ impl Registry {
                 let expires = now
                     .checked_add(expiry)
                     .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600));
+                if let Some(kept) = &attached.session.lock().kept {
+                    kept.away(expires, will.as_ref());
+                }
                 entry.state = State::Away { expires, will };
                 ended.extend(evict(&mut clients, self.max_away));
             }
         }
         attached.gone.cancel();
         ended
+    }
+
+    /// Puts back the session of a client that is away, as a former process left it.
+    pub(crate) fn restore(
+        &self,
+        session: Arc<Session>,
+        expires: Instant,
+        will: Option<PendingWill>,
+    ) {
+        let state = State::Away { expires, will };
+        self.clients.lock().insert(session.client_id.clone(), Entry { session, state });
+    }
+
+    /// The session of a client that is connected.
+    pub(crate) fn live(&self, client_id: &str) -> Option<Arc<Session>> {
+        let clients = self.clients.lock();
+        let entry = clients.get(client_id)?;
+        matches!(entry.state, State::Live { .. }).then(|| Arc::clone(&entry.session))
+    }
+
+    /// The bounds on what waits in sessions.
+    pub(crate) fn limits(&self) -> &Arc<QueueLimits> {
+        &self.limits
     }
 
     /// How many clients are connected, and how many sessions are kept of clients that are away.
@@ -168,6 +194,9 @@ impl Registry {
             }
             if will.as_ref().is_some_and(|will| will.due <= now) {
                 wills.extend(will.take());
+                if let Some(kept) = &entry.session.lock().kept {
+                    kept.away(*expires, None);
+                }
             }
             true
         });
@@ -199,10 +228,8 @@ fn evict(clients: &mut HashMap<Arc<str>, Entry>, max_away: usize) -> Option<Ende
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budget;
-
     fn registry(max_away: usize) -> Registry {
-        let limits = QueueLimits { session: 1000, total: Budget::new(1000) };
+        let limits = QueueLimits::new(1000, 1000);
         Registry::new(max_away, Arc::new(limits))
     }
 

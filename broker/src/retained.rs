@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::message::Message;
+use crate::persist::Store;
 use crate::topic;
 
 /// See the module.
@@ -14,6 +15,8 @@ use crate::topic;
 pub(crate) struct Retained {
     inner: RwLock<Inner>,
     limit: usize,
+    /// Where they outlive the process.
+    store: Option<Arc<Store>>,
 }
 
 #[derive(Debug, Default)]
@@ -23,9 +26,16 @@ struct Inner {
 }
 
 impl Retained {
-    /// A store of at most `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { inner: RwLock::default(), limit }
+    /// Keeps at most `limit` bytes.
+    pub(crate) fn new(limit: usize, store: Option<Arc<Store>>) -> Self {
+        Self { inner: RwLock::default(), limit, store }
+    }
+
+    /// Puts back what a former process retained. It may pass the bound, which may have been wider.
+    pub(crate) fn restore(&self, message: Arc<Message>) {
+        let mut inner = self.inner.write();
+        inner.bytes += message.cost();
+        inner.messages.insert(message.topic.clone(), message);
     }
 
     /// Keeps the message in place of its topic's last one; an empty payload only forgets that
@@ -37,15 +47,19 @@ impl Retained {
         if inner.messages.get(&message.topic).is_some_and(|kept| kept.order > message.order) {
             return true;
         }
-        if let Some(old) = inner.messages.remove(&message.topic) {
-            inner.bytes = inner.bytes.saturating_sub(old.cost());
-        }
-        if message.payload.is_empty() {
-            return true;
-        }
+        let old = inner.messages.remove(&message.topic);
+        inner.bytes = inner.bytes.saturating_sub(old.as_ref().map_or(0, |old| old.cost()));
         let bytes = inner.bytes.saturating_add(message.cost());
-        if bytes > self.limit {
-            return false;
+        let fits = bytes <= self.limit;
+        if message.payload.is_empty() || !fits {
+            if let Some(store) = self.store.as_ref().filter(|_| old.is_some()) {
+                store.forget_retained(&message.topic);
+            }
+            return message.payload.is_empty();
+        }
+        // Under the lock, so that the database has them in the same order.
+        if let Some(store) = &self.store {
+            store.retain(message, old.is_some());
         }
         inner.bytes = bytes;
         inner.messages.insert(message.topic.clone(), Arc::clone(message));
@@ -85,6 +99,9 @@ impl Retained {
         let mut freed = 0;
         inner.messages.retain(|_, message| {
             let gone = expired(message);
+            if let Some(store) = self.store.as_ref().filter(|_| gone) {
+                store.forget_retained(&message.topic);
+            }
             freed += if gone { message.cost() } else { 0 };
             !gone
         });
@@ -99,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_empty_payload_clears_and_what_does_not_fit_is_not_kept() {
-        let retained = Retained::new(2 * message("a", "xx").cost());
+        let retained = Retained::new(2 * message("a", "xx").cost(), None);
         assert!(retained.set(&message("a", "xx")) && retained.set(&message("b", "yy")));
         assert!(!retained.set(&message("c", "zz")));
         assert!(retained.set(&message("a", "aa")), "a topic's own place is free for it");
@@ -111,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_was_published_earlier_does_not_replace_what_was_published_later() {
-        let retained = Retained::new(10_000);
+        let retained = Retained::new(10_000, None);
         let numbered = |payload: &str, order: u64| {
             Arc::new(Message { order, ..Message::clone(&message("a", payload)) })
         };
@@ -121,7 +138,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_expired_message_is_neither_sent_nor_kept() {
-        let retained = Retained::new(10_000);
+        let retained = Retained::new(10_000, None);
         let mut short = Message::clone(&message("a", "x"));
         short.expires = Some(Instant::now() + std::time::Duration::from_secs(5));
         retained.set(&Arc::new(short));

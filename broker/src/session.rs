@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 use crate::budget::Budget;
 use crate::handler::QoS;
 use crate::message::Message;
+use crate::parcel::Receipt;
+use crate::persist::Kept;
 use crate::subscriptions::Subscription;
 
 pub(crate) use outgoing::{Next, Outgoing};
@@ -40,6 +42,15 @@ pub(crate) struct QueueLimits {
     pub(crate) session: usize,
     /// Bytes for all.
     pub(crate) total: Budget,
+    /// Of those, bytes for clients that are away: they must not take the room of who is here.
+    pub(crate) away: Budget,
+}
+
+impl QueueLimits {
+    /// Bounds in which clients that are away have half of `total` together.
+    pub(crate) fn new(session: usize, total: usize) -> Self {
+        Self { session, total: Budget::new(total), away: Budget::new(total / 2) }
+    }
 }
 
 /// See [`Session`].
@@ -60,7 +71,9 @@ pub(crate) struct State {
     /// Retained messages that a SUBSCRIBE brought; they are the store's, so only what is kept here of
     /// each is bounded.
     retained: VecDeque<Delivery>,
-    queue: VecDeque<Delivery>,
+    queue: VecDeque<Waiting>,
+    /// Its place in the database, if the session outlives its connection.
+    pub(crate) kept: Option<Kept>,
     /// Bytes of `queue` and of what is in flight.
     bytes: usize,
 }
@@ -75,6 +88,43 @@ pub(crate) struct Delivery {
     pub(crate) ids: Vec<u32>,
     /// The shared filter that it came by: if this subscriber cannot take it, another one can.
     pub(crate) share: Option<Arc<str>>,
+}
+
+/// A message in the queue.
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    beside: Beside,
+}
+
+/// What is kept beside a message until the client has it.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// In the bounds.
+    bytes: usize,
+    /// In the database; 0 if it is not there.
+    number: u64,
+    /// Of a parcel.
+    receipt: Option<Arc<Receipt>>,
+}
+
+/// What became of a message that was to be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// There was no room; the client is away.
+    NoRoomAway,
+    /// There was no room.
+    NoRoom,
+    /// It waits, or is of no use to a client that is away.
+    Taken,
+    /// It waits and is to be in the database before its publisher hears that it was taken.
+    Kept,
+}
+
+impl Queued {
+    pub(crate) fn had_room(self) -> bool {
+        matches!(self, Self::Taken | Self::Kept)
+    }
 }
 
 /// How soon a session's client would get a message, were it put in its queue now.
@@ -103,6 +153,9 @@ impl Session {
     /// A connection begins to serve the session.
     pub(crate) fn connect(&self) {
         let mut state = self.lock();
+        if !state.connected {
+            self.limits.away.give(state.bytes);
+        }
         state.connected = true;
         state.overflowed = false;
         state.outgoing.resend();
@@ -112,16 +165,18 @@ impl Session {
     /// groups can be given instead.
     pub(crate) fn disconnect(&self) -> Vec<Delivery> {
         let mut state = self.lock();
-        state.connected = false;
         state.retained.retain(|delivery| delivery.qos != QoS::AtMostOnce);
         let unsent = self.take_shared(&mut state);
         let mut freed = 0;
-        state.queue.retain(|delivery| {
+        state.queue.retain(|Waiting { delivery, .. }| {
             let keep = delivery.qos != QoS::AtMostOnce;
             freed += if keep { 0 } else { delivery.message.cost() };
             keep
         });
         self.free(&mut state, freed);
+        if std::mem::take(&mut state.connected) {
+            self.limits.away.take(state.bytes);
+        }
         unsent
     }
 
@@ -136,14 +191,19 @@ impl Session {
 
     /// Takes what came by shared subscriptions from the queue.
     fn take_shared(&self, state: &mut State) -> Vec<Delivery> {
-        if state.queue.iter().all(|delivery| delivery.share.is_none()) {
+        if state.queue.iter().all(|waiting| waiting.delivery.share.is_none()) {
             return Vec::new();
         }
         let queue = std::mem::take(&mut state.queue);
-        let (shared, kept): (VecDeque<_>, _) = queue.into_iter().partition(|d| d.share.is_some());
-        state.queue = kept;
-        self.free(state, shared.iter().map(|delivery| delivery.message.cost()).sum());
-        shared.into()
+        let (shared, rest): (VecDeque<_>, _) =
+            queue.into_iter().partition(|waiting| waiting.delivery.share.is_some());
+        state.queue = rest;
+        self.free(state, shared.iter().map(|waiting| waiting.delivery.message.cost()).sum());
+        if let Some(kept) = &state.kept {
+            let stored = shared.iter().filter(|waiting| waiting.beside.number > 0);
+            stored.for_each(|waiting| kept.done(waiting.beside.number, false));
+        }
+        shared.into_iter().map(|waiting| waiting.delivery).collect()
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -158,47 +218,76 @@ impl Session {
     }
 
     /// Puts a message that only this client gets in the queue; if there is no room it is the client's
-    /// own loss, and one that is connected is given up. Returns whether there was room.
-    pub(crate) fn enqueue(&self, delivery: Delivery) -> bool {
+    /// own loss, and one that is connected is given up. Of a client that is away the newest message
+    /// finds no room: what waits already was promised to it.
+    pub(crate) fn enqueue(&self, delivery: Delivery) -> Queued {
         let mut state = self.lock();
         if delivery.qos == QoS::AtMostOnce && !state.connected {
-            return true;
+            return Queued::Taken;
         }
         let must = delivery.qos != QoS::AtMostOnce && state.connected;
-        let room = self.push(&mut state, delivery);
-        state.overflowed |= must && !room;
-        if state.connected && (room || state.overflowed) {
+        let queued = self.push(&mut state, delivery, None);
+        state.overflowed |= must && !queued.had_room();
+        if state.connected && (queued.had_room() || state.overflowed) {
             drop(state);
             self.wake.notify_one();
         }
-        room
+        queued
     }
 
     /// Puts a message in the queue that others could be given as well, unless the client has come or
-    /// gone since its `standing` was asked for. Returns whether it was taken.
-    pub(crate) fn offer(&self, delivery: Delivery, standing: Standing) -> bool {
+    /// gone since its `standing` was asked for.
+    pub(crate) fn offer(&self, delivery: Delivery, standing: Standing) -> Queued {
         let mut state = self.lock();
         let changed = state.connected == (standing == Standing::Away);
         if changed || delivery.qos == QoS::AtMostOnce && !state.connected {
-            return false;
+            return Queued::NoRoomAway;
         }
-        let room = self.push(&mut state, delivery);
-        if state.connected && room {
+        let queued = self.push(&mut state, delivery, None);
+        if state.connected && queued.had_room() {
             drop(state);
             self.wake.notify_one();
         }
-        room
+        queued
     }
 
-    fn push(&self, state: &mut State, delivery: Delivery) -> bool {
+    /// Puts a parcel in the queue of a client that is connected, if there is room.
+    pub(crate) fn enqueue_parcel(&self, delivery: Delivery, receipt: Arc<Receipt>) {
+        let mut state = self.lock();
+        if state.connected && self.push(&mut state, delivery, Some(receipt)).had_room() {
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    fn push(&self, state: &mut State, delivery: Delivery, receipt: Option<Arc<Receipt>>) -> Queued {
         let cost = delivery.message.cost();
         let room = state.bytes.saturating_add(cost) <= self.limits.session
-            && self.limits.total.try_take(cost);
-        if room {
-            state.bytes += cost;
-            state.queue.push_back(delivery);
+            && self.take(cost, state.connected);
+        if !room {
+            return if state.connected { Queued::NoRoom } else { Queued::NoRoomAway };
         }
-        room
+        state.bytes += cost;
+        // A parcel is in the database already, in a place of its own.
+        let keep = delivery.qos != QoS::AtMostOnce && receipt.is_none();
+        let kept = state.kept.as_mut().filter(|_| keep);
+        let queued = if kept.is_some() { Queued::Kept } else { Queued::Taken };
+        let number = kept.map_or(0, |kept| kept.queued(&delivery));
+        let beside = Beside { bytes: cost, number, receipt };
+        state.queue.push_back(Waiting { delivery, beside });
+        queued
+    }
+
+    /// Takes bytes from the bounds that all sessions share.
+    fn take(&self, bytes: usize, connected: bool) -> bool {
+        if !connected && !self.limits.away.try_take(bytes) {
+            return false;
+        }
+        let taken = self.limits.total.try_take(bytes);
+        if !taken && !connected {
+            self.limits.away.give(bytes);
+        }
+        taken
     }
 
     /// Puts the retained messages that a SUBSCRIBE brings before everything that waits. Returns how
@@ -223,53 +312,135 @@ impl Session {
         }
         loop {
             let from_store = !state.retained.is_empty();
-            let first = if from_store { state.retained.front() } else { state.queue.front() };
+            let first = if from_store {
+                state.retained.front()
+            } else {
+                state.queue.front().map(|waiting| &waiting.delivery)
+            };
             if first?.qos != QoS::AtMostOnce && !state.outgoing.has_room(receive_maximum) {
                 return None;
             }
-            let taken =
-                if from_store { state.retained.pop_front() } else { state.queue.pop_front() };
-            let delivery = taken?;
-            let cost = if from_store { 0 } else { delivery.message.cost() };
+            let taken = if from_store {
+                state.retained.pop_front().map(|delivery| {
+                    let beside = Beside::default();
+                    Waiting { delivery, beside }
+                })
+            } else {
+                state.queue.pop_front()
+            };
+            let Waiting { delivery, beside } = taken?;
+            let number = beside.number;
             let expired = delivery
                 .message
                 .expires
                 .is_some_and(|expires| expires <= tokio::time::Instant::now());
             if expired || delivery.qos == QoS::AtMostOnce {
-                self.free(&mut state, cost);
+                self.free(&mut state, beside.bytes);
             }
             if expired {
+                if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+                    kept.done(number, false);
+                }
                 continue;
             }
-            return Some(state.outgoing.send(delivery, cost));
+            if let Some(receipt) =
+                beside.receipt.as_ref().filter(|_| delivery.qos == QoS::AtMostOnce)
+            {
+                // Nothing more will be heard of it.
+                receipt.acknowledged();
+            }
+            let next = state.outgoing.send(delivery, beside);
+            let used = state.outgoing.ids_used();
+            if let (Next::Publish { id: id @ 1.., .. }, Some(kept)) = (&next, &mut state.kept) {
+                kept.sent(number, *id, used);
+            }
+            return Some(next);
         }
     }
 
     /// The client acknowledged message `id`, finally.
     pub(crate) fn acknowledged(&self, id: u16) {
         let mut state = self.lock();
-        if let Some(bytes) = state.outgoing.remove(id) {
+        if let Some(Beside { bytes, number, receipt }) = state.outgoing.remove(id) {
             self.free(&mut state, bytes);
+            if let Some(receipt) = receipt {
+                receipt.acknowledged();
+            }
+            if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+                kept.done(number, true);
+            }
         }
     }
 
     /// The client has message `id` of QoS 2. Returns whether there is such a one.
     pub(crate) fn received(&self, id: u16) -> bool {
         let mut state = self.lock();
-        let Some(bytes) = state.outgoing.release(id) else { return false };
+        let Some((bytes, number)) = state.outgoing.release(id) else { return false };
         self.free(&mut state, bytes);
+        if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+            kept.released(number, id);
+        }
         true
     }
 
     fn free(&self, state: &mut State, bytes: usize) {
         state.bytes = state.bytes.saturating_sub(bytes);
         self.limits.total.give(bytes);
+        if !state.connected {
+            self.limits.away.give(bytes);
+        }
+    }
+}
+
+/// What the database kept of a session.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) kept: Kept,
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// What was sent: its packet id, its number, and the message unless the client has it.
+    pub(crate) sent: Vec<(u16, u64, Option<Delivery>)>,
+    /// What waits, and its number.
+    pub(crate) queue: Vec<(u64, Delivery)>,
+    pub(crate) ids_used: u64,
+}
+
+impl Session {
+    /// The session of a client that is away, as a former process left it. It counts in the bounds,
+    /// and may pass them: they may have been wider.
+    pub(crate) fn restore(
+        client_id: Arc<str>,
+        limits: Arc<QueueLimits>,
+        restored: Restored,
+    ) -> Self {
+        let mut state = State { kept: Some(restored.kept), ..State::default() };
+        for subscription in restored.subscriptions {
+            state.subscriptions.insert(subscription.filter.clone(), subscription);
+        }
+        state.outgoing.restore(restored.ids_used);
+        for (id, number, delivery) in restored.sent {
+            let bytes = delivery.as_ref().map_or(0, |delivery| delivery.message.cost());
+            state.bytes += bytes;
+            state.outgoing.restore_sent(id, Beside { bytes, number, receipt: None }, delivery);
+        }
+        for (number, delivery) in restored.queue {
+            let bytes = delivery.message.cost();
+            state.bytes += bytes;
+            let beside = Beside { bytes, number, receipt: None };
+            state.queue.push_back(Waiting { delivery, beside });
+        }
+        limits.total.take(state.bytes);
+        limits.away.take(state.bytes);
+        Self { client_id, state: Mutex::new(state), wake: Notify::new(), limits }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.limits.total.give(self.state.get_mut().bytes);
+        let state = self.state.get_mut();
+        self.limits.total.give(state.bytes);
+        if !state.connected {
+            self.limits.away.give(state.bytes);
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl Sys {
         let now = Instant::now();
         Self {
             traffic: Traffic::default(),
-            last: Retained::new(KEPT_BYTES),
+            last: Retained::new(KEPT_BYTES, None),
             started: now,
             next: Mutex::new((!interval.is_zero()).then_some(now)),
         }

@@ -27,7 +27,13 @@ pub(crate) struct PendingWill {
 }
 
 /// Answers one ticket.
-struct Answer(parking_lot::Mutex<Option<oneshot::Sender<AckOutcome>>>);
+pub(crate) struct Answer(parking_lot::Mutex<Option<oneshot::Sender<AckOutcome>>>);
+
+impl Answer {
+    pub(crate) fn new(sender: oneshot::Sender<AckOutcome>) -> Self {
+        Self(parking_lot::Mutex::new(Some(sender)))
+    }
+}
 
 impl AckReceiver for Answer {
     fn resolve(&self, _: u64, outcome: AckOutcome) {
@@ -102,7 +108,7 @@ impl Publication {
 impl Attempt {
     fn new(shared: &Shared, client_id: &Arc<str>, will: &Will) -> Self {
         let (sender, outcome) = oneshot::channel();
-        let receiver = Arc::new(Answer(parking_lot::Mutex::new(Some(sender))));
+        let receiver = Arc::new(Answer::new(sender));
         let publish = Publish {
             topic: will.topic.clone(),
             payload: will.payload.clone(),

@@ -3,6 +3,7 @@
 mod ack;
 mod causes;
 pub mod clock;
+pub mod commands;
 pub mod config;
 #[cfg(feature = "testing")]
 #[doc(hidden)]

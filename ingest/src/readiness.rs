@@ -27,6 +27,8 @@ pub enum Component {
     Identity,
     /// Live fan-out to subscribers.
     Router,
+    /// Retained messages and the sessions of absent clients.
+    Sessions,
     /// The HTTP side.
     Http,
     /// The embedded store.
@@ -50,6 +52,7 @@ impl Component {
             Self::Broker => "broker",
             Self::Identity => "identity",
             Self::Router => "router",
+            Self::Sessions => "sessions",
             Self::Http => "http",
             Self::Embedded => "embedded",
             Self::Influx => "influx",

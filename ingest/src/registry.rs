@@ -10,6 +10,7 @@
 
 use hashbrown::HashMap;
 use loushan_schemas::ids::{Imei, Region, StationId};
+use loushan_schemas::pb;
 use loushan_schemas::reject::RejectReason;
 use loushan_schemas::row::Row;
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
@@ -19,12 +20,14 @@ use parking_lot::RwLock;
 use crate::pipeline::decode::{Decoded, decode};
 use crate::pipeline::frame::DurableFrame;
 
+mod results;
 mod snapshot;
 mod stations_csv;
 
 #[cfg(test)]
 mod tests;
 
+use results::Results;
 pub use stations_csv::{BadLine, Loaded};
 
 /// Bytes of a station in memory, about: names, counts and its latest status.
@@ -128,6 +131,7 @@ pub struct RegistryCounts {
 pub struct Registry {
     stations: RwLock<HashMap<StationId, Station>>,
     devices: RwLock<HashMap<Imei, Row>>,
+    results: Results,
     limits: RegistryLimits,
 }
 
@@ -136,7 +140,7 @@ impl Registry {
     #[must_use]
     pub fn new(limits: RegistryLimits) -> Self {
         let (stations, devices) = (RwLock::default(), RwLock::default());
-        Self { stations, devices, limits }
+        Self { stations, devices, results: Results::default(), limits }
     }
 
     /// All stations, by name.
@@ -157,6 +161,14 @@ impl Registry {
     #[must_use]
     pub fn latest(&self, imei: Imei) -> Option<Row> {
         self.devices.read().get(&imei).cloned()
+    }
+
+    /// From now on `to` is told what becomes of commands; first, what came before.
+    pub(crate) fn tell_results(
+        &self,
+        to: impl Fn(&StationId, pb::CommandResult) + Send + Sync + 'static,
+    ) {
+        self.results.tell_to(Box::new(to));
     }
 
     /// How many there are.
@@ -180,6 +192,12 @@ impl Registry {
             Channel::State if frame.rejects.is_empty() => decode(&topic, &frame.payload).ok(),
             _ => None,
         };
+        if topic.channel == Channel::CommandResult
+            && frame.rejects.is_empty()
+            && let Ok(Decoded::CommandResult(result)) = decode(&topic, &frame.payload)
+        {
+            self.results.tell(&topic.station, result);
+        }
         let mut stations = self.stations.write();
         if !stations.contains_key(&topic.station) {
             make_room_for_station(&mut stations, self.limits.stations);

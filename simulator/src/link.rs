@@ -33,7 +33,7 @@ pub(crate) struct LinkOptions {
 }
 
 /// What happened on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
     Connected,
     /// The next publish, in the order they were handed over, has this packet id.
@@ -43,6 +43,8 @@ pub(crate) enum LinkEvent {
         /// With a reason code of 0x80 or above.
         refused: bool,
     },
+    /// A command for the station: nothing else is subscribed to.
+    Commanded(Bytes),
     /// Our DISCONNECT is on its way.
     Disconnected,
     Other,
@@ -135,6 +137,20 @@ impl LinkSender {
         }
     }
 
+    /// Subscribes at QoS 1.
+    pub(crate) async fn subscribe(&self, filter: &str) -> Result<(), LinkError> {
+        match self {
+            Self::V311(client) => client
+                .subscribe(filter, rumqttc::QoS::AtLeastOnce)
+                .await
+                .map_err(|e| LinkError(e.to_string())),
+            Self::V5(client) => client
+                .subscribe(filter, rumqttc::v5::mqttbytes::QoS::AtLeastOnce)
+                .await
+                .map_err(|e| LinkError(e.to_string())),
+        }
+    }
+
     /// Asks for a DISCONNECT behind everything handed over so far.
     pub(crate) async fn disconnect(&self) -> Result<(), LinkError> {
         match self {
@@ -157,6 +173,9 @@ impl LinkDriver {
                     Event::Incoming(Packet::PubAck(ack)) => {
                         LinkEvent::Acknowledged { pkid: ack.pkid, refused: false }
                     }
+                    Event::Incoming(Packet::Publish(publish)) => {
+                        LinkEvent::Commanded(publish.payload)
+                    }
                     Event::Outgoing(Outgoing::Publish(pkid)) => LinkEvent::Sent(pkid),
                     Event::Outgoing(Outgoing::Disconnect) => LinkEvent::Disconnected,
                     _ => LinkEvent::Other,
@@ -176,6 +195,9 @@ impl LinkDriver {
                             PubAckReason::Success | PubAckReason::NoMatchingSubscribers
                         ),
                     },
+                    Event::Incoming(Packet::Publish(publish)) => {
+                        LinkEvent::Commanded(publish.payload)
+                    }
                     Event::Outgoing(Outgoing::Publish(pkid)) => LinkEvent::Sent(pkid),
                     Event::Outgoing(Outgoing::Disconnect) => LinkEvent::Disconnected,
                     _ => LinkEvent::Other,

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::clock::unix_ms;
 use crate::ledger::{BatchRecord, Ledger, LedgerError};
 use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
 use crate::report::FleetStats;
@@ -182,7 +183,19 @@ impl Publisher {
         let topics = Topics::of(&self.station);
         window.held.lock().push_front(Held::state(self.state(true)));
         self.resend(window, sender, &topics).await?;
-        while let Some(batch) = self.next(window, supply).await {
+        sender.subscribe(topics.of_channel(Channel::Command)).await?;
+        loop {
+            let batch = tokio::select! {
+                batch = self.next(window, supply) => batch,
+                command = window.command() => {
+                    let Some(answer) = self.station.answer(&command, unix_ms()) else { continue };
+                    let channel = Channel::CommandResult;
+                    window.held.lock().push_back(Held::answer(answer.clone()));
+                    sender.publish(topics.of_channel(channel), false, answer).await?;
+                    continue;
+                }
+            };
+            let Some(batch) = batch else { break };
             let held = self.hold(batch)?;
             let (channel, payload) = (held.channel, held.payload.clone());
             // Held before it is handed over: from here on it is sent, now or on the next connection.
@@ -218,7 +231,7 @@ impl Publisher {
                 let waiting = held.iter_mut().find(|publish| publish.handed_over.is_none());
                 let Some(publish) = waiting else { return Ok(()) };
                 publish.handed_over = Some(Instant::now());
-                if publish.channel != Channel::State {
+                if !matches!(publish.channel, Channel::State | Channel::CommandResult) {
                     FleetStats::add(&self.stats.redelivered, 1);
                     if let (Some(ledger), Some(id)) = (&self.ledger, publish.id) {
                         ledger.sent_again(id)?;

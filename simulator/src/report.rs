@@ -24,6 +24,7 @@ pub struct FleetStats {
     pub(crate) refused: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) failed_connects: AtomicU64,
+    pub(crate) commands_answered: AtomicU64,
     latency_us: Mutex<Option<Histogram<u64>>>,
     trouble: Mutex<Option<String>>,
 }
@@ -42,6 +43,7 @@ impl Default for FleetStats {
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             failed_connects: AtomicU64::new(0),
+            commands_answered: AtomicU64::new(0),
             // Two digits: 1 % of a latency. The bounds are constants that the constructor takes.
             latency_us: Mutex::new(Histogram::new_with_bounds(1, LONGEST_US, 2).ok()),
             trouble: Mutex::new(None),
@@ -96,6 +98,7 @@ impl FleetStats {
             refused: get(&self.refused),
             reconnects: get(&self.reconnects),
             failed_connects: get(&self.failed_connects),
+            commands_answered: get(&self.commands_answered),
             ack_p50: quantile(0.5),
             ack_p99: quantile(0.99),
             ack_p999: quantile(0.999),
@@ -130,6 +133,8 @@ pub struct Snapshot {
     pub reconnects: u64,
     /// Connects that came to nothing.
     pub failed_connects: u64,
+    /// Commands that were answered, and whose answers were acknowledged.
+    pub commands_answered: u64,
     /// Half of the acknowledgements took no longer, from handing the publish to the session.
     pub ack_p50: Duration,
     /// 99 of 100 took no longer.
@@ -223,6 +228,7 @@ impl fmt::Display for Summary {
             "connections          {} lost, {} connects failed",
             s.reconnects, s.failed_connects
         )?;
+        writeln!(f, "commands             {} answered", s.commands_answered)?;
         write!(
             f,
             "ack latency          p50 {} p99 {} p99.9 {} max {}",

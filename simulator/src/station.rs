@@ -26,11 +26,13 @@ use crate::fault::FaultRates;
 use crate::seed::{Rng, Use, mix};
 
 mod batch;
+mod command;
 mod figures;
 
 pub use batch::Meant;
 use batch::encode;
 pub(crate) use batch::{Batch, Cut};
+use command::Answers;
 
 /// How often a station reports its own figures.
 const STATUS_PERIOD: i64 = MINUTE;
@@ -94,6 +96,7 @@ pub(crate) struct Station {
     alarm: Filling,
     batch_seq: u64,
     status_seq: u64,
+    answers: Answers,
     heard: i64,
     attempts: i64,
     collisions: i64,
@@ -145,6 +148,7 @@ impl Station {
             alarm: Filling::default(),
             batch_seq: 0,
             status_seq: 0,
+            answers: Answers::default(),
             heard: 0,
             attempts: 0,
             collisions: 0,

@@ -11,7 +11,7 @@ use loushan_ingest::config::{Config, variable};
 use loushan_ingest::io::Io as _;
 use loushan_ingest::io::real::RealIo;
 use loushan_ingest::lock::DataLock;
-use loushan_ingest::service::{Listeners, Outside, Service, Stopped};
+use loushan_ingest::service::{Listeners, Outside, Service, Stopped, broker_dir};
 
 use super::{Failure, block_on, config, events, signals};
 
@@ -64,7 +64,13 @@ impl Place {
         let data = config.data_dir.clone();
         let addresses = listeners.addresses()?;
         let io = Arc::new(RealIo);
-        let outside = Outside { listeners, clock: Clock::System, io, lock: Some(lock) };
+        let outside = Outside {
+            listeners,
+            clock: Clock::System,
+            io,
+            sessions: Some(broker_dir(&config.data_dir)),
+            lock: Some(lock),
+        };
         let service = Service::start(config, outside).await?;
         Ok(Running { service, addresses, data })
     }

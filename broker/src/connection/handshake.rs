@@ -144,6 +144,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     };
     shared.metrics.connect("accepted");
     shared.began(&mut attached);
+    shared.keep(&attached.session, expiry);
     out.clear();
     encode::connack(&mut out, version, &ConnAck { session_present: attached.present, ..connack });
     let client = Client {

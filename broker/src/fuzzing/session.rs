@@ -404,7 +404,8 @@ pub(super) fn run(data: &[u8]) {
         live_feed_bytes: 1000,
         ..BrokerConfig::default()
     };
-    let limits = Arc::new(QueueLimits { session: 1200, total: Budget::new(2000) });
+    let limits =
+        Arc::new(QueueLimits { session: 1200, total: Budget::new(2000), away: Budget::new(1000) });
     let broker = Broker::new(config, handler.clone());
     let shared = Arc::clone(&broker.shared);
     let mut world = World { input: data, broker, handler, fates: HashMap::new() };

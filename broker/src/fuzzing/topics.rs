@@ -37,7 +37,7 @@ pub(super) fn run(data: &[u8]) {
         return;
     }
     topic::may_retain(name);
-    let limits = QueueLimits { session: 0, total: Budget::new(0) };
+    let limits = QueueLimits { session: 0, total: Budget::new(0), away: Budget::new(0) };
     let session = Arc::new(Session::new("s".into(), Arc::new(limits)));
     let tree = Subscriptions::default();
     for filter in &filters {

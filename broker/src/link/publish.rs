@@ -91,9 +91,17 @@ impl Link {
                 // Subscribers have it from here on, whether or not its PUBREC arrives.
                 self.session.lock().received.insert(id);
             }
-            self.shared.deliver(message);
-            let durable = AckOutcome::Durable(Acknowledgement::default());
-            self.acks.resolved(Lane::Normal, durable);
+            let kept = self.shared.deliver(message);
+            match self.shared.store.as_ref().filter(|_| kept && qos != QoS::AtMostOnce) {
+                Some(store) => {
+                    let slot = self.acks.open(Lane::Normal);
+                    store.when_durable(AckTicket::new(self.acks.clone(), slot));
+                }
+                None => {
+                    let durable = AckOutcome::Durable(Acknowledgement::default());
+                    self.acks.resolved(Lane::Normal, durable);
+                }
+            }
             let pending = Pending { id, qos, received, bytes, message: None, refused: None };
             self.pend(Lane::Normal, pending);
             return;

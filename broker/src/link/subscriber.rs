@@ -1,5 +1,7 @@
 //! The client as a subscriber: SUBSCRIBE, UNSUBSCRIBE, and messages on their way to it.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use tokio::time::Instant;
 
@@ -46,9 +48,12 @@ impl Link {
             }
         }
         let said = Some(said.as_str()).filter(|said| !said.is_empty());
-        self.explain(out, said, |out, said| {
+        let mut suback = BytesMut::new();
+        self.explain(&mut suback, said, |out, said| {
             encode::suback(out, self.client.version, subscribe.id, &codes, said);
         });
+        self.when_kept(suback, out);
+        self.shared.give_parcels(&self.session);
         self.shared.metrics.subscriber_dropped.increment(dropped as u64);
     }
 
@@ -81,6 +86,9 @@ impl Link {
                 return Err((Reason::QUOTA_EXCEEDED, "the client has as many as it may have"));
             }
             state.subscriptions.insert(filter.clone(), subscription.clone());
+            if let Some(kept) = &state.kept {
+                kept.subscribe(subscription, is_new);
+            }
             is_new
         };
         self.shared.subscriptions.insert(&self.session, subscription.clone());
@@ -120,7 +128,14 @@ impl Link {
         self.subscribes = true;
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
-            let known = self.session.lock().subscriptions.remove(filter).is_some();
+            let known = {
+                let mut state = self.session.lock();
+                let known = state.subscriptions.remove(filter).is_some();
+                if let Some(kept) = state.kept.as_ref().filter(|_| known) {
+                    kept.unsubscribe(filter);
+                }
+                known
+            };
             if known {
                 self.shared.subscriptions.remove(&self.session, filter);
             }
@@ -129,7 +144,28 @@ impl Link {
             }
             codes.push(if known { Reason::SUCCESS } else { Reason::NO_SUBSCRIPTION_EXISTED });
         }
-        encode::unsuback(out, self.client.version, unsubscribe.id, &codes);
+        let mut unsuback = BytesMut::new();
+        encode::unsuback(&mut unsuback, self.client.version, unsubscribe.id, &codes);
+        self.when_kept(unsuback, out);
+    }
+
+    /// Answers once the database has what the answer says, if the session is in it.
+    fn when_kept(&mut self, answer: BytesMut, out: &mut BytesMut) {
+        let store = self.session.lock().kept.as_ref().map(|kept| Arc::clone(&kept.store));
+        match store {
+            Some(store) => self.deferred.push_back((store.mark(&self.session), answer)),
+            None => out.extend_from_slice(&answer),
+        }
+    }
+
+    /// Appends the answers that the database has. Returns whether messages may follow: not before the
+    /// answer to the SUBSCRIBE that brought them, unless that may take long.
+    fn send_deferred(&mut self, out: &mut BytesMut) -> bool {
+        let Some(store) = &self.shared.store else { return true };
+        while let Some((_, answer)) = self.deferred.pop_front_if(|(mark, _)| store.is_done(*mark)) {
+            out.extend_from_slice(&answer);
+        }
+        self.deferred.is_empty() || store.is_failing()
     }
 
     /// PUBREC from the client: it has the message [MQTT-4.3.3-4].
@@ -149,6 +185,9 @@ impl Link {
     pub(crate) fn send_messages(&mut self, out: &mut BytesMut, high: usize) -> Result<(), End> {
         if self.session.lock().overflowed {
             return Err(End::SlowSubscriber);
+        }
+        if !self.send_deferred(out) {
+            return Ok(());
         }
         while out.len() < high {
             match self.session.next(usize::from(self.client.receive_maximum)) {

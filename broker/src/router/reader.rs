@@ -63,7 +63,7 @@ impl Reader {
     fn forward(&self, forward: rumqttd::Forward) {
         let Some((message, key)) = envelope::open(forward, self.epoch) else { return };
         let Some(delivery) = fanout::live_copy(&self.session, &message, key) else { return };
-        if !self.session.enqueue(delivery) {
+        if !self.session.enqueue(delivery).had_room() {
             self.metrics.subscriber_dropped.increment(1);
         }
     }

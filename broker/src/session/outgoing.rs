@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashSet;
 
-use super::Delivery;
+use super::{Beside, Delivery};
 use crate::handler::QoS;
 
 /// Most messages in flight to one client, whatever receive maximum it names: each ack is looked for
@@ -25,7 +25,8 @@ pub(crate) enum Next {
 pub(crate) struct Outgoing {
     in_flight: VecDeque<InFlight>,
     ids: HashSet<u16>,
-    last_id: u16,
+    /// Packet ids that were tried, in all connections: the last one is their remainder.
+    ids_used: u64,
     /// How many, from the front, this connection has sent; the rest was sent by a former one.
     sent: usize,
 }
@@ -33,7 +34,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 struct InFlight {
     id: u16,
-    bytes: usize,
+    beside: Beside,
     /// `None`: the client has it, what is missing is PUBCOMP.
     delivery: Option<Delivery>,
 }
@@ -62,20 +63,20 @@ impl Outgoing {
             && self.in_flight.len() < receive_maximum.min(MAX_IN_FLIGHT)
     }
 
-    /// Notes that `delivery`, counted as `bytes`, is sent now.
-    pub(super) fn send(&mut self, delivery: Delivery, bytes: usize) -> Next {
+    /// Notes that `delivery` is sent now.
+    pub(super) fn send(&mut self, delivery: Delivery, beside: Beside) -> Next {
         if delivery.qos == QoS::AtMostOnce {
             return Next::Publish { id: 0, dup: false, delivery };
         }
         // There are at most MAX_IN_FLIGHT ids taken of 65,535.
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.ids.insert(self.last_id) {
-                break;
+        let id = loop {
+            let id = u16::try_from(self.ids_used % u64::from(u16::MAX)).unwrap_or(0) + 1;
+            self.ids_used += 1;
+            if self.ids.insert(id) {
+                break id;
             }
-        }
-        let id = self.last_id;
-        self.in_flight.push_back(InFlight { id, bytes, delivery: Some(delivery.clone()) });
+        };
+        self.in_flight.push_back(InFlight { id, beside, delivery: Some(delivery.clone()) });
         self.sent += 1;
         Next::Publish { id, dup: false, delivery }
     }
@@ -86,23 +87,41 @@ impl Outgoing {
         sent.filter(|d| d.share.is_some() && d.qos == QoS::AtLeastOnce).cloned().collect()
     }
 
-    /// Forgets `id`; returns the bytes that it counted as.
-    pub(super) fn remove(&mut self, id: u16) -> Option<usize> {
+    /// How many packet ids were tried so far.
+    pub(super) fn ids_used(&self) -> u64 {
+        self.ids_used
+    }
+
+    /// What a former process sent, or may have sent: `ids_used` ids at most.
+    pub(super) fn restore(&mut self, ids_used: u64) {
+        self.ids_used = ids_used;
+    }
+
+    /// Puts back what a former process sent and the client did not acknowledge.
+    pub(super) fn restore_sent(&mut self, id: u16, beside: Beside, delivery: Option<Delivery>) {
+        if self.ids.insert(id) {
+            self.in_flight.push_back(InFlight { id, beside, delivery });
+        }
+    }
+
+    /// Forgets `id`; returns what was kept beside it.
+    pub(super) fn remove(&mut self, id: u16) -> Option<Beside> {
         let at = self.position(id)?;
         let entry = self.in_flight.remove(at)?;
         self.ids.remove(&id);
         if at < self.sent {
             self.sent -= 1;
         }
-        Some(entry.bytes)
+        Some(entry.beside)
     }
 
-    /// The client has the message: only its id is kept. Returns the bytes that are free.
-    pub(super) fn release(&mut self, id: u16) -> Option<usize> {
+    /// The client has the message: only its id is kept. Returns the bytes that are free
+    /// and its number.
+    pub(super) fn release(&mut self, id: u16) -> Option<(usize, u64)> {
         let at = self.position(id)?;
         let entry = self.in_flight.get_mut(at)?;
         entry.delivery = None;
-        Some(std::mem::take(&mut entry.bytes))
+        Some((std::mem::take(&mut entry.beside.bytes), entry.beside.number))
     }
 
     fn position(&self, id: u16) -> Option<usize> {

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 
 use super::Subscription;
 use crate::message::Message;
-use crate::session::{Delivery, Session, Standing};
+use crate::session::{Delivery, Queued, Session, Standing};
 
 /// See the module.
 #[derive(Debug)]
@@ -45,11 +45,11 @@ impl Group {
         self.members.read().is_empty()
     }
 
-    /// Puts the message in one member's queue. Returns whether there was one with room.
-    pub(crate) fn give(&self, message: &Arc<Message>) -> bool {
+    /// Puts the message in the queue of one member that has room.
+    pub(crate) fn give(&self, message: &Arc<Message>) -> Queued {
         let members = self.members.read();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let Some(first) = turn.checked_rem(members.len()) else { return false };
+        let Some(first) = turn.checked_rem(members.len()) else { return Queued::NoRoom };
         let (before, after) = members.split_at(first);
         for standing in [Standing::Free, Standing::Behind, Standing::Away] {
             for (skipped, (session, subscription)) in after.iter().chain(before).enumerate() {
@@ -63,13 +63,14 @@ impl Group {
                     ids: subscription.id.into_iter().collect(),
                     share: Some(Arc::clone(&self.filter)),
                 };
-                if session.offer(delivery, standing) {
+                let queued = session.offer(delivery, standing);
+                if queued.had_room() {
                     // The next turn is that of the one behind it.
                     self.turn.fetch_add(skipped, Ordering::Relaxed);
-                    return true;
+                    return queued;
                 }
             }
         }
-        false
+        Queued::NoRoom
     }
 }

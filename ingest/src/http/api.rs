@@ -5,12 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router, routing::{get, post}};
+use axum::{
+    Json, Router,
+    routing::{get, post},
+};
 use loushan_schemas::ids::{Imei, ImeiError};
 use loushan_schemas::row::Row;
 use serde_json::{Value, json};
 
 use super::App;
+use super::commands;
 use super::error::ApiError;
 use super::export::{self, What};
 use super::params::Params;
@@ -28,6 +32,8 @@ pub(super) const PATHS: &[&str] = &[
     "/readyz",
     "/metrics",
     "/api/v1/stations",
+    "/api/v1/stations/{station}/commands (POST)",
+    "/api/v1/stations/{station}/commands/{id}",
     "/api/v1/devices/{imei}/latest",
     "/api/v1/devices/{imei}/history?from=&to=&limit=",
     "/api/v1/readings/count?kind=&from=&to=",
@@ -42,6 +48,8 @@ pub(super) const PATHS: &[&str] = &[
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/api/v1/stations", get(stations))
+        .route("/api/v1/stations/{station}/commands", post(commands::send))
+        .route("/api/v1/stations/{station}/commands/{id}", get(commands::get))
         .route("/api/v1/devices/{imei}/latest", get(latest))
         .route("/api/v1/devices/{imei}/history", get(history))
         .route("/api/v1/readings/count", get(count))

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 mod api;
 pub mod auth;
+mod commands;
 mod error;
 mod export;
 mod guard;

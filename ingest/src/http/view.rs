@@ -9,6 +9,7 @@ use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
 use serde_json::Value;
 
+use crate::commands::Commands;
 use crate::readiness::Readiness;
 use crate::sink::SinkFigures;
 
@@ -22,6 +23,11 @@ pub trait View: Send + Sync + 'static {
 
     /// Brings the metrics up to date that only the service can look up.
     fn record_metrics(&self);
+
+    /// Commands to stations, where there is a way to them.
+    fn commands(&self) -> Option<&Commands> {
+        None
+    }
 
     /// Every station that is registered or was heard of, by name, each as a JSON object.
     fn stations(&self) -> Vec<Value>;

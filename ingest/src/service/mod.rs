@@ -10,6 +10,7 @@
 //! | `pipeline.snapshot` | the pipeline's state at an lsn |
 //! | `store/` | the embedded store |
 //! | `dead-letter/` | what was rejected |
+//! | `broker/` | retained messages, sessions, and messages for absent clients ([`persist`]) |
 //! | `influx/` | the InfluxDB sink's cursor, and what its server refused |
 //! | `stations.csv` | what stands where, unless `stations.file` says otherwise |
 //!
@@ -26,6 +27,8 @@
 //! 5. *http*: until here it told how far we are.
 //!
 //! A step that is not over in time is left, by name: whatever it still held is in the log.
+//!
+//! [`persist`]: loushan_broker::persist
 
 use std::io;
 use std::net::SocketAddr;
@@ -68,6 +71,9 @@ pub struct Outside {
     pub clock: Clock,
     /// The file system.
     pub io: Arc<dyn Io>,
+    /// Where retained messages and sessions are kept: [`broker_dir`], or `None` beside a file system in
+    /// memory.
+    pub sessions: Option<PathBuf>,
     /// The data folder's lock, held until the service has ended. A file system in memory has none.
     pub lock: Option<DataLock>,
 }
@@ -99,6 +105,9 @@ pub enum StartError {
     /// The dead letter.
     #[error(transparent)]
     DeadLetter(#[from] dead_letter::DeadLetterError),
+    /// Retained messages and sessions.
+    #[error(transparent)]
+    Sessions(#[from] loushan_broker::persist::OpenError),
     /// The InfluxDB sink.
     #[error("the influx sink cannot be opened")]
     Influx(#[from] influx::InfluxError),
@@ -156,12 +165,13 @@ impl Service {
     /// # Errors
     /// When something cannot be opened; see [`StartError`].
     pub async fn start(config: Config, outside: Outside) -> Result<Self, StartError> {
-        let Outside { listeners, clock, io, lock } = outside;
+        let Outside { listeners, clock, io, sessions, lock } = outside;
         // Before anything takes handles of metrics.
         let metrics = crate::http::metrics::recorder();
         let opening = config.clone();
         // Recovery reads and syncs files.
-        let opened = tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io));
+        let opened =
+            tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io, sessions));
         let opened = opened.await.map_err(|_| StartError::Interrupted)??;
         let view = Arc::clone(&opened.view);
         for listener in &listeners.mqtt {
@@ -208,6 +218,12 @@ fn warn_if_open(part: Component, address: io::Result<SocketAddr>, view: &Service
         );
         view.health.set(part, Some(Condition::amber(what)));
     }
+}
+
+/// The folder of retained messages and sessions in a data folder.
+#[must_use]
+pub fn broker_dir(data: &Path) -> PathBuf {
+    data.join("broker")
 }
 
 /// The embedded store's folder.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use loushan_broker::Broker;
 use loushan_broker::auth::{BearerToken, Directory};
+use loushan_broker::{Broker, persist};
 
 use super::stored::Stored;
 use super::view::ServiceView;
 use super::{StartError, dead_letter_dir, influx_dir, influx_refused_dir, store_dir};
 use crate::clock::Clock;
+use crate::commands::Commands;
 use crate::config::Config;
 use crate::http::auth::admin_token;
 use crate::io::Io;
@@ -34,7 +35,12 @@ pub(super) struct Opened {
 }
 
 /// Opens the data folder. Blocks.
-pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<Opened, StartError> {
+pub(super) fn open(
+    config: &Config,
+    clock: &Clock,
+    io: &Arc<dyn Io>,
+    sessions: Option<PathBuf>,
+) -> Result<Opened, StartError> {
     let data = &config.data_dir;
     io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
     let admin_token = admin_token(&**io, data)?;
@@ -142,13 +148,21 @@ pub(super) fn open(config: &Config, clock: &Clock, io: &Arc<dyn Io>) -> Result<O
         UNIX_EPOCH + Duration::from_nanos(ns)
     };
     let directory = Arc::new(Directory::open(config.auth.clone(), Arc::new(now))?);
-    let broker = Broker::with_authority(
+    let clock_of_sessions = clock.clone();
+    let sessions = persist::Opened::open(persist::StoreOptions {
+        folder: sessions,
+        clock: Arc::new(move || u64::try_from(clock_of_sessions.now().ms()).unwrap_or(0)),
+    })?;
+    let broker = Arc::new(Broker::restored(
         config.broker.clone(),
         Arc::clone(&pipeline) as _,
         Arc::clone(&directory) as _,
-    );
+        Some(sessions),
+    ));
+    let commands = Commands::new(Arc::clone(&broker), Arc::clone(&registry), clock.clone());
     let view = Arc::new(ServiceView {
-        broker: Arc::new(broker),
+        broker,
+        commands,
         directory,
         pipeline,
         store,

@@ -14,6 +14,7 @@ use loushan_schemas::row::Row;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
+use crate::commands::Commands;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
 use crate::io::Io;
 use crate::pipeline::Pipeline;
@@ -33,6 +34,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// What there is to see.
 pub(super) struct ServiceView {
     pub(super) broker: Arc<Broker>,
+    pub(super) commands: Commands,
     pub(super) directory: Arc<Directory>,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) store: Store,
@@ -123,6 +125,9 @@ impl View for ServiceView {
                 "live messages reach no subscriber; what is published is stored all the same";
             readiness.note(Component::Router, Condition::amber(what));
         }
+        if let Some(trouble) = self.broker.session_trouble() {
+            readiness.note(Component::Sessions, Condition::amber(trouble));
+        }
         for SinkFigures { name, trouble, .. } in self.sinks.iter().map(|status| status.figures()) {
             if let Some(trouble) = trouble {
                 readiness.note(component(name), Condition::amber(trouble));
@@ -145,6 +150,10 @@ impl View for ServiceView {
 
     fn record_metrics(&self) {
         self.pipeline.record_metrics();
+    }
+
+    fn commands(&self) -> Option<&Commands> {
+        Some(&self.commands)
     }
 
     fn stations(&self) -> Vec<Value> {

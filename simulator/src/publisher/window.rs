@@ -32,9 +32,18 @@ pub(super) struct Window {
     pub(super) held: Mutex<VecDeque<Held>>,
     /// Something was acknowledged.
     room: Notify,
+    /// Commands that are not answered yet; as many as the server sends unacknowledged.
+    commands: Mutex<VecDeque<Bytes>>,
+    commanded: Notify,
 }
 
 impl Held {
+    /// The answer to a command.
+    pub(super) fn answer(payload: Bytes) -> Self {
+        let channel = Channel::CommandResult;
+        Self { channel, handed_over: Some(Instant::now()), ..Self::state(payload) }
+    }
+
     pub(super) const fn state(payload: Bytes) -> Self {
         Self {
             channel: Channel::State,
@@ -66,7 +75,9 @@ impl Window {
                 let position = held.iter().position(|publish| publish.pkid == Some(pkid));
                 let Some(publish) = position.and_then(|at| held.remove(at)) else { return Ok(()) };
                 drop(held);
-                if publish.channel != Channel::State {
+                if publish.channel == Channel::CommandResult {
+                    FleetStats::add(&stats.commands_answered, (!refused).into());
+                } else if publish.channel != Channel::State {
                     if let Some(since) = publish.handed_over {
                         stats.latency(since.elapsed());
                     }
@@ -82,9 +93,24 @@ impl Window {
                 }
                 self.room.notify_waiters();
             }
+            LinkEvent::Commanded(command) => {
+                self.commands.lock().push_back(command);
+                self.commanded.notify_one();
+            }
             LinkEvent::Connected | LinkEvent::Disconnected | LinkEvent::Other => {}
         }
         Ok(())
+    }
+
+    /// The next command. Cancel-safe.
+    pub(super) async fn command(&self) -> Bytes {
+        loop {
+            let commanded = self.commanded.notified();
+            if let Some(command) = self.commands.lock().pop_front() {
+                return command;
+            }
+            commanded.await;
+        }
     }
 
     async fn until(&self, enough: impl Fn(usize) -> bool) {
