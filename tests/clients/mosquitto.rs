@@ -182,6 +182,36 @@ fn mosquitto_clients_of_both_versions_find_what_clients_expect() {
 }
 
 #[test]
+fn mosquitto_clients_of_both_versions_find_it_over_tls_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = support::certificates(dir.path());
+    let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
+    let service = Service::start_with(
+        dir.path(),
+        "127.0.0.1:0",
+        "127.0.0.1:0",
+        &[
+            ("LOUSHAN__MQTT__TLS_LISTEN", "127.0.0.1:0"),
+            ("LOUSHAN__MQTT__TLS__CERTIFICATE", &file("server.crt")),
+            ("LOUSHAN__MQTT__TLS__KEY", &file("server.key")),
+        ],
+    );
+    let ca = certificates.join("ca.crt");
+    for version in VERSIONS {
+        let way = Way { port: service.address("mqtts").port(), version, ca: Some(&ca) };
+        scenarios(way, version);
+        let station = format!("bs-tls-{version}");
+        let rows = service.rows();
+        let batch = wire::one(&station, 1, 0, rows);
+        let topic = format!("nb1/zunyi/{station}/u/t");
+        let (sent, errors) = mosquitto_pub(way, &topic, &batch, &["-q", "1"]);
+        assert!(sent, "{version}: {errors}");
+        service.wait_until_quiet();
+        assert_eq!(service.rows(), rows + 1);
+    }
+}
+
+#[test]
 fn a_topic_that_is_not_ascii_and_a_v5_publisher_beside_a_v311_subscriber_are_harmless() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path());
