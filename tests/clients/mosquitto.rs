@@ -1,5 +1,7 @@
 //! mosquitto's command line clients.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,7 +33,8 @@ impl<'a> Way<'a> {
 fn mosquitto_pub(way: Way<'_>, topic: &str, payload: &[u8], args: &[&str]) -> (bool, String) {
     let mut child = way
         .command(&mut Command::new("mosquitto_pub"))
-        .args(["-t", topic, "-s"])
+        // From the standard input it takes no empty message.
+        .args(["-t", topic, if payload.is_empty() { "-n" } else { "-s" }])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -47,6 +50,8 @@ fn mosquitto_pub(way: Way<'_>, topic: &str, payload: &[u8], args: &[&str]) -> (b
 struct Subscriber {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
+    /// Messages that came before the SUBACK: those of a session that was kept.
+    early: RefCell<VecDeque<String>>,
 }
 
 impl Subscriber {
@@ -69,7 +74,7 @@ impl Subscriber {
                 }
             }
         });
-        let subscriber = Self { child, lines };
+        let subscriber = Self { child, lines, early: RefCell::default() };
         subscriber.line_with("SUBACK");
         subscriber
     }
@@ -83,6 +88,9 @@ impl Subscriber {
             if line.contains(part) {
                 return line;
             }
+            if line.starts_with("message ") {
+                self.early.borrow_mut().push_back(line);
+            }
         }
     }
 }
@@ -90,7 +98,8 @@ impl Subscriber {
 impl Subscriber {
     /// The next message: its topic, quality of service, RETAIN, length and payload.
     fn message(&self) -> String {
-        self.line_with("message ").split_off("message ".len())
+        let early = self.early.borrow_mut().pop_front();
+        early.unwrap_or_else(|| self.line_with("message ")).split_off("message ".len())
     }
 }
 
