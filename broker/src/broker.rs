@@ -164,6 +164,15 @@ impl Broker {
         Health { router_running, router_restarts }
     }
 
+    /// Ends the router's thread as a panic of its own would. It stays so until what is returned is
+    /// dropped.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn crash_router(&self) -> std::sync::mpsc::Sender<()> {
+        self.shared.router.crash()
+    }
+
     async fn shut_down(&self) -> ShutdownReport {
         let shared = &self.shared;
         shared.stop.cancel();

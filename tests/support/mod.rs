@@ -6,6 +6,7 @@
 
 pub mod fleet;
 pub mod mqtt;
+pub mod raw;
 pub mod wire;
 
 use std::io::{BufRead, BufReader, Read};

@@ -295,6 +295,7 @@ async fn admit(
         })?;
     let Some(will) = &connect.will else { return Ok(grant) };
     if !shared.config.topic_limits().allow(&will.topic) {
+        shared.metrics.topics_refused.increment(1);
         let why = "the will's topic is longer or deeper than this broker takes";
         return Err((Reason::TOPIC_NAME_INVALID, why));
     }
