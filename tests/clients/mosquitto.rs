@@ -1,5 +1,7 @@
 //! mosquitto's command line clients.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,7 +33,8 @@ impl<'a> Way<'a> {
 fn mosquitto_pub(way: Way<'_>, topic: &str, payload: &[u8], args: &[&str]) -> (bool, String) {
     let mut child = way
         .command(&mut Command::new("mosquitto_pub"))
-        .args(["-t", topic, "-s"])
+        // From the standard input it takes no empty message.
+        .args(["-t", topic, if payload.is_empty() { "-n" } else { "-s" }])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -47,6 +50,8 @@ fn mosquitto_pub(way: Way<'_>, topic: &str, payload: &[u8], args: &[&str]) -> (b
 struct Subscriber {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
+    /// Messages that came before the SUBACK: those of a session that was kept.
+    early: RefCell<VecDeque<String>>,
 }
 
 impl Subscriber {
@@ -69,7 +74,7 @@ impl Subscriber {
                 }
             }
         });
-        let subscriber = Self { child, lines };
+        let subscriber = Self { child, lines, early: RefCell::default() };
         subscriber.line_with("SUBACK");
         subscriber
     }
@@ -83,6 +88,9 @@ impl Subscriber {
             if line.contains(part) {
                 return line;
             }
+            if line.starts_with("message ") {
+                self.early.borrow_mut().push_back(line);
+            }
         }
     }
 }
@@ -90,7 +98,8 @@ impl Subscriber {
 impl Subscriber {
     /// The next message: its topic, quality of service, RETAIN, length and payload.
     fn message(&self) -> String {
-        self.line_with("message ").split_off("message ".len())
+        let early = self.early.borrow_mut().pop_front();
+        early.unwrap_or_else(|| self.line_with("message ")).split_off("message ".len())
     }
 }
 
@@ -178,6 +187,36 @@ fn mosquitto_clients_of_both_versions_find_what_clients_expect() {
     let service = Service::start(dir.path());
     for version in VERSIONS {
         scenarios(Way::plain(&service, version), version);
+    }
+}
+
+#[test]
+fn mosquitto_clients_of_both_versions_find_it_over_tls_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = support::certificates(dir.path());
+    let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
+    let service = Service::start_with(
+        dir.path(),
+        "127.0.0.1:0",
+        "127.0.0.1:0",
+        &[
+            ("LOUSHAN__MQTT__TLS_LISTEN", "127.0.0.1:0"),
+            ("LOUSHAN__MQTT__TLS__CERTIFICATE", &file("server.crt")),
+            ("LOUSHAN__MQTT__TLS__KEY", &file("server.key")),
+        ],
+    );
+    let ca = certificates.join("ca.crt");
+    for version in VERSIONS {
+        let way = Way { port: service.address("mqtts").port(), version, ca: Some(&ca) };
+        scenarios(way, version);
+        let station = format!("bs-tls-{version}");
+        let rows = service.rows();
+        let batch = wire::one(&station, 1, 0, rows);
+        let topic = format!("nb1/zunyi/{station}/u/t");
+        let (sent, errors) = mosquitto_pub(way, &topic, &batch, &["-q", "1"]);
+        assert!(sent, "{version}: {errors}");
+        service.wait_until_quiet();
+        assert_eq!(service.rows(), rows + 1);
     }
 }
 

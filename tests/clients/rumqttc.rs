@@ -91,7 +91,7 @@ macro_rules! scenarios {
                 }
             }
 
-            pub fn pass(service: &Service, name: &str, device: u64) {
+            pub(super) fn pass(service: &Service, name: &str, device: u64) {
                 let options = |id: &str| {
                     let (host, port) = (service.mqtt.ip().to_string(), service.mqtt.port());
                     let mut options = mqtt::MqttOptions::new(format!("{name}-{id}"), host, port);

@@ -22,13 +22,11 @@ fn npm() -> Command {
     command
 }
 
-/// What runs the scenarios.
-const CLIENTS: [(&str, fn() -> Command); 2] = [("paho", paho), ("npm", npm)];
-
 /// Runs the scenarios with each client in both versions, as stations of their own, and looks for the
 /// readings that they publish.
 fn pass(service: &Service, scheme: &str, url: &str, ca: Option<&Path>) {
-    for (name, client) in CLIENTS {
+    let clients: [(_, fn() -> Command); 2] = [("paho", paho), ("npm", npm)];
+    for (name, client) in clients {
         for version in ["4", "5"] {
             let station = format!("{name}-{scheme}-{version}");
             let rows = service.rows();
@@ -57,4 +55,29 @@ fn paho_and_npm_clients_of_both_versions_find_what_clients_expect() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path());
     pass(&service, "mqtt", &format!("mqtt://{}", service.mqtt), None);
+}
+
+#[test]
+fn they_find_it_over_tls_and_websocket_and_both_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = support::certificates(dir.path());
+    let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
+    let anywhere = "127.0.0.1:0";
+    let service = Service::start_with(
+        dir.path(),
+        anywhere,
+        anywhere,
+        &[
+            ("LOUSHAN__MQTT__TLS_LISTEN", anywhere),
+            ("LOUSHAN__MQTT__WS_LISTEN", anywhere),
+            ("LOUSHAN__MQTT__WSS_LISTEN", anywhere),
+            ("LOUSHAN__MQTT__TLS__CERTIFICATE", &file("server.crt")),
+            ("LOUSHAN__MQTT__TLS__KEY", &file("server.key")),
+        ],
+    );
+    for scheme in ["mqtts", "ws", "wss"] {
+        let path = if scheme == "mqtts" { "" } else { "/mqtt" };
+        let url = format!("{scheme}://{}{path}", service.address(scheme));
+        pass(&service, scheme, &url, Some(&certificates.join("ca.crt")));
+    }
 }

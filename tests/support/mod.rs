@@ -225,6 +225,14 @@ pub fn run(command: &mut Command) -> (bool, String) {
     (output.status.success(), text)
 }
 
+/// `certs dev` in a folder of its own below `dir`: `ca.crt`, `server.crt`, `server.key` and a station's.
+pub fn certificates(dir: &Path) -> PathBuf {
+    let certificates = dir.join("certificates");
+    let (made, output) = run(loushan().args(["certs", "dev", "--dir"]).arg(&certificates));
+    assert!(made, "{output}");
+    certificates
+}
+
 /// The folder of npm's packages that `tests/run` prepared.
 pub fn node() -> PathBuf {
     let node = std::env::var_os("LOUSHAN_TEST_NODE")
