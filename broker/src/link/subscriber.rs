@@ -62,6 +62,7 @@ impl Link {
             return Err((Reason::FILTER_INVALID, "not a topic filter"));
         }
         if !self.shared.config.topic_limits().allow(topic::pattern(filter)) {
+            self.shared.metrics.topics_refused.increment(1);
             return Err((Reason::FILTER_INVALID, "longer or deeper than this broker takes"));
         }
         // Sharing gives no right to what is shared.

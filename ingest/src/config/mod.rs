@@ -12,6 +12,8 @@
 
 mod exposure;
 mod fault;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 pub mod keys;
 mod listeners;
 mod print;
