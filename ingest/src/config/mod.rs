@@ -10,6 +10,7 @@
 //! * Whatever is not set has a default on loopback: the service runs without any file.
 //! * A secret is never shown: not in errors, not in `Debug`, not by quoting a line of the file.
 
+mod exposure;
 mod fault;
 #[cfg(feature = "testing")]
 pub(crate) mod fuzzing;
@@ -23,6 +24,7 @@ pub mod table;
 mod tests;
 pub mod units;
 
+pub use exposure::Exposed;
 pub use fault::{Fault, Faults, Origin};
 pub use print::default_file;
 pub use raw::{ENVIRONMENT_PREFIX, variable};

@@ -8,8 +8,9 @@ use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
 use loushan_broker::config::{BrokerConfig, DeniedPublish};
 use loushan_broker::listen::tls::{ClientCertificates, TlsFiles};
 
+use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
-use super::raw::{Raw, variable};
+use super::raw::Raw;
 use super::table::Setting;
 use crate::http::HttpLimits;
 use crate::pipeline::PipelineOptions;
@@ -38,6 +39,9 @@ pub struct Config {
     pub http_tls: Option<TlsFiles>,
     /// HTTP's bounds.
     pub http: HttpLimits,
+    /// Addresses that other machines can reach without both credentials and TLS; each is a fault unless
+    /// its section has `allow_insecure`.
+    pub exposed: Vec<Exposed>,
     /// The pipeline's bounds, the log's among them.
     pub pipeline: PipelineOptions,
     /// The embedded store.
@@ -102,7 +106,10 @@ impl Config {
         let mut raw = Raw::read(file, environment);
         raw.require();
         let mut faults = std::mem::take(&mut raw.faults);
-        let config = resolve(&raw);
+        let mut config = resolve(&raw);
+        if let Some(config) = &mut config {
+            config.exposed = exposure::exposed(config);
+        }
         if let Some(config) = &config {
             faults.extend(contradictions(config, &raw));
         }
@@ -119,6 +126,10 @@ impl Config {
 /// `None` only where something required is missing, which is among the faults already.
 fn resolve(raw: &Raw) -> Option<Config> {
     let values = Values(raw);
+    let mqtt_tls = tls_files(&values, "mqtt.tls", &[])?;
+    let certificates = mqtt_tls
+        .as_ref()
+        .is_some_and(|files| files.client_certificates != ClientCertificates::None);
     Some(Config {
         data_dir: values.path("data.dir")?,
         mqtt_listen: MqttListen {
@@ -127,15 +138,16 @@ fn resolve(raw: &Raw) -> Option<Config> {
             ws: values.listen("mqtt.ws_listen"),
             wss: values.listen("mqtt.wss_listen"),
         },
-        mqtt_tls: tls_files(&values, "mqtt.tls", &[])?,
+        mqtt_tls,
         broker: broker(&values)?,
-        auth: auth(&values)?,
+        auth: auth(&values, certificates)?,
         http_listen: values.address("http.listen")?,
         http_tls: tls_files(&values, "http.tls", &["http/1.1"])?,
         http: HttpLimits {
             exports: values.count("http.max_exports")?,
             connections: values.count("http.max_connections")?,
         },
+        exposed: Vec::new(),
         pipeline: pipeline(&values)?,
         embedded: EmbeddedConfig {
             flush_age: values.duration("sink.embedded.flush_age")?,
@@ -222,14 +234,15 @@ fn tls_files(
     }))
 }
 
-fn auth(values: &Values<'_>) -> Option<AuthConfig> {
+/// `certificates`: clients are asked for them.
+fn auth(values: &Values<'_>, certificates: bool) -> Option<AuthConfig> {
     let jwt = if values.0.is_on("auth.jwt") { Some(jwt(values)?) } else { None };
     let users_file = values.path("auth.users_file");
     let failures = |key| values.bytes(key).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     Some(AuthConfig {
         anonymous: match values.0.get("auth.anonymous") {
             Some(anonymous) => anonymous == Setting::Bool(true),
-            None => users_file.is_none() && jwt.is_none(),
+            None => users_file.is_none() && jwt.is_none() && !certificates,
         },
         users_file,
         acl: values.text("auth.acl").unwrap_or_default(),
@@ -305,7 +318,7 @@ fn influx(values: &Values<'_>) -> Option<InfluxConfig> {
 /// Faults that no single key has.
 fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
-    faults.extend(exposed(config, raw));
+    faults.extend(exposure::faults(config, raw));
     faults.extend(super::listeners::faults(config, raw));
     if let Some(influx) = &config.influx
         && let Err(e) = influx.check()
@@ -330,83 +343,6 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
         });
     }
     faults
-}
-
-/// An address that others can reach, and what guards it.
-struct Listener {
-    section: &'static str,
-    key: &'static str,
-    address: SocketAddr,
-    tls: bool,
-    /// What is wrong with its credentials.
-    open: Option<&'static str>,
-}
-
-/// Addresses that can be reached from other machines without both credentials and TLS.
-fn exposed(config: &Config, raw: &Raw) -> Vec<Fault> {
-    let auth = &config.auth;
-    let open = if auth.users_file.is_none() && auth.jwt.is_none() {
-        Some("there are no credentials to ask for")
-    } else if auth.anonymous {
-        Some("clients without credentials are let in (auth.anonymous)")
-    } else {
-        None
-    };
-    // Who must show a certificate has shown credentials.
-    let shown = config
-        .mqtt_tls
-        .as_ref()
-        .is_some_and(|files| files.client_certificates == ClientCertificates::Required);
-    let mqtt = config.mqtt_listen.all().map(|(key, address, tls)| Listener {
-        section: "mqtt",
-        key,
-        address,
-        tls,
-        open: open.filter(|_| !(tls && shown)),
-    });
-    // Beyond loopback HTTP asks for credentials always: there is the admin's token at least.
-    let http = Listener {
-        section: "http",
-        key: "http.listen",
-        address: config.http_listen,
-        tls: config.http_tls.is_some(),
-        open: None,
-    };
-    let listeners: Vec<Listener> = mqtt.chain([http]).collect();
-    let taken =
-        |section: &str| raw.get(&format!("{section}.allow_insecure")) == Some(Setting::Bool(true));
-    let guarded = |it: &Listener| it.address.ip().is_loopback() || it.tls && it.open.is_none();
-    let exposed = listeners.iter().filter(|it| !guarded(it) && !taken(it.section));
-    exposed.map(|listener| exposure(listener, raw)).collect()
-}
-
-fn exposure(listener: &Listener, raw: &Raw) -> Fault {
-    let Listener { section, key, address, tls, open } = listener;
-    let mut missing = Vec::new();
-    let mut remedies = vec!["listen on 127.0.0.1 or [::1]".to_owned()];
-    if !tls {
-        missing.push("there is no TLS");
-        remedies.push(match *section {
-            "mqtt" => "use mqtt.tls_listen or mqtt.wss_listen with [mqtt.tls]".to_owned(),
-            _ => format!("set [{section}.tls]"),
-        });
-    }
-    if let Some(open) = open {
-        missing.push(open);
-        let remedy = "set auth.users_file (`loushan user add` makes one) or [auth.jwt]";
-        remedies.push(format!("{remedy} and leave auth.anonymous off"));
-    }
-    let allow = variable(&format!("{section}.allow_insecure"));
-    let last = format!("or take the risk with allow_insecure = true in [{section}] ({allow})");
-    Fault {
-        key: (*key).to_owned(),
-        origin: raw.origin(key),
-        problem: format!(
-            "{address} can be reached from other machines, and {}",
-            missing.join(" and ")
-        ),
-        remedy: format!("{}, {last}", remedies.join(", or ")),
-    }
 }
 
 /// Typed access. `None` where the key has no value; a key of another kind has none either, and a

@@ -195,6 +195,30 @@ fn what_is_missing_beyond_loopback_is_said_with_its_remedy() {
 }
 
 #[test]
+fn beyond_loopback_mqtt_needs_credentials_and_tls_and_http_needs_tls() {
+    let tls = "certificate = \"c\"\nkey = \"k\"\n";
+    let mqtt = |auth: &str, clients: &str| {
+        let listen = "[mqtt]\nlisten = \"off\"\ntls_listen = \"0.0.0.0:8883\"\n";
+        Config::read(Some(&format!("{listen}[mqtt.tls]\n{tls}{clients}{auth}")), [])
+    };
+    let users = "[auth]\nusers_file = \"users\"\n";
+    let optional = "client_ca = \"ca\"\nclient_certificates = \"optional\"\n";
+    assert_eq!(mqtt("", "").unwrap_err().0[0].key, "mqtt.tls_listen");
+    assert!(mqtt(users, "").unwrap().exposed.is_empty());
+    assert!(mqtt(&format!("{users}anonymous = true\n"), "").is_err());
+    let certified = mqtt("", optional).unwrap();
+    assert!(certified.exposed.is_empty() && !certified.auth.anonymous);
+    assert!(mqtt("[auth]\nanonymous = true\n", optional).is_err());
+
+    let http = "[http]\nlisten = \"0.0.0.0:8443\"\n";
+    let found = faults(http);
+    assert!(found[0].remedy.contains("[http.tls]"), "{found:?}");
+    assert!(Config::read(Some(&format!("{http}[http.tls]\n{tls}")), []).is_ok());
+    let taken = Config::read(Some(&format!("{http}allow_insecure = true\n")), []).unwrap();
+    assert!(taken.exposed[0].problem().contains("no TLS"), "{:?}", taken.exposed);
+}
+
+#[test]
 fn anonymous_clients_are_let_in_as_long_as_there_is_nothing_to_ask_for() {
     let anonymous = |text: &str| Config::read(Some(text), []).unwrap().auth.anonymous;
     assert!(anonymous(""));

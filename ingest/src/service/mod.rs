@@ -31,7 +31,6 @@
 //! [`persist`]: loushan_broker::persist
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +39,7 @@ use loushan_broker::auth::Directory;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Exposed};
 use crate::http::view::View;
 use crate::io::Io;
 use crate::lock::DataLock;
@@ -174,10 +173,7 @@ impl Service {
             tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io, sessions));
         let opened = opened.await.map_err(|_| StartError::Interrupted)??;
         let view = Arc::clone(&opened.view);
-        for listener in &listeners.mqtt {
-            warn_if_open(Component::Broker, listener.local_addr(), &view);
-        }
-        warn_if_open(Component::Http, listeners.http.local_addr(), &view);
+        warn_of_exposed(&config, &view);
         let parts = Parts::start(opened, &config, listeners, metrics);
         Ok(Self { view, parts, deadline: config.shutdown_deadline, lock })
     }
@@ -207,16 +203,15 @@ impl Service {
     }
 }
 
-/// Says loudly, and for as long as it is so, that a listener takes in everybody.
-fn warn_if_open(part: Component, address: io::Result<SocketAddr>, view: &ServiceView) {
-    if let Ok(address) = address
-        && !address.ip().is_loopback()
-    {
-        let what = format!(
-            "{address} can be reached from other machines without credentials or TLS, as \
-             allow_insecure has it"
-        );
-        view.health.set(part, Some(Condition::amber(what)));
+/// Says loudly, and for as long as it is so, that a listener is not guarded as it should be.
+fn warn_of_exposed(config: &Config, view: &ServiceView) {
+    for (part, section) in [(Component::Broker, "mqtt"), (Component::Http, "http")] {
+        let exposed = config.exposed.iter().filter(|it| it.section == section);
+        let problems: Vec<String> = exposed.map(Exposed::problem).collect();
+        if !problems.is_empty() {
+            let what = format!("{}, as {section}.allow_insecure has it", problems.join("; "));
+            view.health.set(part, Some(Condition::amber(what)));
+        }
     }
 }
 
