@@ -164,6 +164,15 @@ impl Broker {
         Health { router_running, router_restarts }
     }
 
+    /// Ends the router's thread as a panic of its own would. It stays so until what is returned is
+    /// dropped.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn crash_router(&self) -> std::sync::mpsc::Sender<()> {
+        self.shared.router.crash()
+    }
+
     async fn shut_down(&self) -> ShutdownReport {
         let shared = &self.shared;
         shared.stop.cancel();
@@ -221,9 +230,10 @@ impl Shared {
     }
 
     pub(crate) fn publish_will(self: &Arc<Self>, will: PendingWill) {
-        let shared = Arc::clone(self);
-        let begun = Publication::begin(&shared, will);
-        self.tasks.spawn(async move { begun.finish(&shared).await });
+        if let Some(begun) = Publication::begin(self, will) {
+            let shared = Arc::clone(self);
+            self.tasks.spawn(async move { begun.finish(&shared).await });
+        }
     }
 
     /// A number for a message to be retained, greater than all before it.

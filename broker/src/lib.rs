@@ -15,6 +15,9 @@ mod budget;
 pub mod config;
 mod connection;
 mod fanout;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handler;
 mod link;
 pub mod listen;

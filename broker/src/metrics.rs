@@ -21,9 +21,11 @@ pub(crate) struct Metrics {
     pub(crate) subscriber_dropped: Counter,
     pub(crate) publishes_sent: Counter,
     pub(crate) retained_refused: Counter,
+    pub(crate) topics_refused: Counter,
     pub(crate) router_restarts: Counter,
     pub(crate) publishes_denied: Counter,
     pub(crate) subscriptions_denied: Counter,
+    pub(crate) subscriptions_refused: Counter,
     pub(crate) deliveries_denied: Counter,
 }
 
@@ -47,8 +49,10 @@ impl Metrics {
             subscriber_dropped: counter!("loushan_subscriber_messages_dropped_total"),
             publishes_sent: counter!("loushan_publishes_sent_total"),
             retained_refused: counter!("loushan_retained_refused_total"),
+            topics_refused: counter!("loushan_topics_refused_total"),
             router_restarts: counter!("loushan_router_restarts_total"),
             publishes_denied: counter!("loushan_publishes_denied_total"),
+            subscriptions_refused: counter!("loushan_subscriptions_refused_total"),
             subscriptions_denied: counter!("loushan_subscriptions_denied_total"),
             deliveries_denied: counter!("loushan_deliveries_denied_total"),
         }

@@ -174,10 +174,12 @@ impl Session {
         room
     }
 
-    /// Puts a message in the queue that others could be given as well. Returns whether it was taken.
-    pub(crate) fn offer(&self, delivery: Delivery) -> bool {
+    /// Puts a message in the queue that others could be given as well, unless the client has come or
+    /// gone since its `standing` was asked for. Returns whether it was taken.
+    pub(crate) fn offer(&self, delivery: Delivery, standing: Standing) -> bool {
         let mut state = self.lock();
-        if delivery.qos == QoS::AtMostOnce && !state.connected {
+        let changed = state.connected == (standing == Standing::Away);
+        if changed || delivery.qos == QoS::AtMostOnce && !state.connected {
             return false;
         }
         let room = self.push(&mut state, delivery);

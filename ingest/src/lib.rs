@@ -4,6 +4,9 @@ mod ack;
 mod causes;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod io;
 pub mod lock;

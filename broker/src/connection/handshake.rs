@@ -213,7 +213,7 @@ fn ended(
     let expiry = Duration::from_secs(expiry.into());
     shared.finished(&attached.session);
     // Before the session is let go: a connection that takes it over publishes later.
-    let begun = now.map(|will| Publication::begin(shared, will));
+    let begun = now.and_then(|will| Publication::begin(shared, will));
     shared.detached(shared.registry.detach(attached, expiry, later));
     begun
 }
@@ -295,6 +295,7 @@ async fn admit(
         })?;
     let Some(will) = &connect.will else { return Ok(grant) };
     if !shared.config.topic_limits().allow(&will.topic) {
+        shared.metrics.topics_refused.increment(1);
         let why = "the will's topic is longer or deeper than this broker takes";
         return Err((Reason::TOPIC_NAME_INVALID, why));
     }

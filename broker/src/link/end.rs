@@ -60,7 +60,8 @@ impl End {
             Self::Revoked => Some(Reason::NOT_AUTHORIZED),
             Self::Expired => Some(Reason::MAXIMUM_CONNECT_TIME),
             Self::TakenOver => Some(Reason::SESSION_TAKEN_OVER),
-            Self::TicketFailed => Some(Reason::SERVER_UNAVAILABLE),
+            // Not "server unavailable", which only CONNACK may say [MQTT-3.14.2-1].
+            Self::TicketFailed => Some(Reason::IMPLEMENTATION_SPECIFIC_ERROR),
             Self::Shutdown => Some(Reason::SERVER_SHUTTING_DOWN),
         }
     }

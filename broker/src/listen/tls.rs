@@ -247,6 +247,6 @@ impl Material {
             ClientCertificates::Required => builder,
             _ => builder.allow_unauthenticated(),
         };
-        Ok(builder.build().map_err(|e| fault(path, e.to_string()))?)
+        builder.build().map_err(|e| fault(path, e.to_string()))
     }
 }

@@ -63,7 +63,7 @@ impl Group {
                     ids: subscription.id.into_iter().collect(),
                     share: Some(Arc::clone(&self.filter)),
                 };
-                if session.offer(delivery) {
+                if session.offer(delivery, standing) {
                     // The next turn is that of the one behind it.
                     self.turn.fetch_add(skipped, Ordering::Relaxed);
                     return true;

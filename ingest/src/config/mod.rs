@@ -11,6 +11,8 @@
 //! * A secret is never shown: not in errors, not in `Debug`, not by quoting a line of the file.
 
 mod fault;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 pub mod keys;
 mod listeners;
 mod print;

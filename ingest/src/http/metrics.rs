@@ -101,7 +101,12 @@ pub static METRICS: &[Metric] = &[
     ),
     counter("loushan_subscriber_messages_dropped_total", "Messages dropped for a slow subscriber."),
     counter("loushan_retained_refused_total", "Messages not retained: no room."),
+    counter(
+        "loushan_topics_refused_total",
+        "Publishes, wills and filters whose topic is longer or deeper than configured.",
+    ),
     counter("loushan_publishes_denied_total", "Publishes that their clients may not make."),
+    counter("loushan_subscriptions_refused_total", "Filters refused: the client has enough."),
     counter("loushan_subscriptions_denied_total", "Filters refused: not for the client."),
     counter("loushan_deliveries_denied_total", "Messages held back: not for the client."),
     counter("loushan_logins_total", "Credentials looked at, of MQTT and HTTP, by result."),

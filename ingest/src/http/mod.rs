@@ -96,7 +96,7 @@ fn router(app: App) -> Router {
 /// What there is, for whoever opens the address in a browser.
 async fn index() -> Html<String> {
     let item = |path: &&str| match path.split_once('?').map_or(*path, |(bare, _)| bare) {
-        bare if bare.contains('{') => format!("<li><code>{path}</code></li>"),
+        bare if bare.contains(['{', ' ']) => format!("<li><code>{path}</code></li>"),
         bare => format!("<li><a href=\"{bare}\"><code>{path}</code></a></li>"),
     };
     let items: String = api::PATHS.iter().map(item).collect();

@@ -318,6 +318,22 @@ async fn whatever_changes_something_needs_the_token_on_loopback_too() {
 }
 
 #[tokio::test]
+async fn a_caller_is_told_who_it_is_and_an_admin_reloads_users_and_rights() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/api/v1/whoami").await.1, json!({ "name": null, "admin": false }));
+    let client = reqwest::Client::new();
+    let me = client.get(server.url("/api/v1/whoami")).bearer_auth(&server.token);
+    let me: Value =
+        serde_json::from_slice(&me.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(me, json!({ "name": "admin.token", "admin": true }));
+    let reload = || client.post(server.url("/api/v1/identity/reload"));
+    assert_eq!(reload().send().await.unwrap().status().as_u16(), 401);
+    let answer = reload().bearer_auth(&server.token).send().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer, json!({ "users": 0, "disconnected": 0 }));
+}
+
+#[tokio::test]
 async fn beyond_loopback_everything_but_the_health_check_needs_credentials() {
     let server = Server::start_as(false).await;
     let client = reqwest::Client::new();
