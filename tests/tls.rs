@@ -50,7 +50,9 @@ fn certificates_of_a_minute_let_a_station_in_by_real_clients() {
     {
         let mut publish = Command::new("mosquitto_pub");
         publish.args(["-h", "localhost", "-p", port, "--cafile", &ca, "-V", version, "-q", "1"]);
-        publish.args(["-i", "bs0007", "-t", "nb1/zunyi/bs0007/hello", "-m", "hello"]);
+        publish.args(["-i", "bs0007", "-t", "nb1/zunyi/bs0007/state"]);
+        // StationState: online, of the first schema.
+        publish.args(["-m", "\u{10}\u{1}\u{20}\u{1}"]);
         if certificate {
             publish.args(["--cert", &file("bs0007.crt"), "--key", &file("bs0007.key")]);
         }
