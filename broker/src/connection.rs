@@ -142,6 +142,7 @@ impl<S: Stream> Connection<S> {
         let draining = self.drain_until.is_some();
         let paused = self.link.is_paused();
         let slowed_until = self.slow_down();
+        self.held.set([self.input.len(), self.out.bytes.len(), self.stream.buffered()]);
         let starved = self.starve();
         let reading = !paused
             && !draining
@@ -162,8 +163,7 @@ impl<S: Stream> Connection<S> {
         }
         // Where memory is short, nobody reads more than what does not count.
         let limit = if self.shared.buffers.is_full() { UNCOUNTED } else { READ };
-        let Self { stream, input, out, link, held, kick, revoked, stop, timer, shared, .. } = self;
-        held.set([input.len(), out.bytes.len(), stream.buffered()]);
+        let Self { stream, input, out, link, kick, revoked, stop, timer, shared, .. } = self;
         let (acks, session) = (Arc::clone(link.acks()), Arc::clone(link.session()));
         let moved = std::future::poll_fn(|cx| {
             if let Poll::Ready(written) = out.poll_write(stream, cx) {

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) router_restarts: Counter,
     pub(crate) publishes_denied: Counter,
     pub(crate) subscriptions_denied: Counter,
+    pub(crate) subscriptions_refused: Counter,
     pub(crate) deliveries_denied: Counter,
 }
 
@@ -53,6 +54,7 @@ impl Metrics {
             topics_refused: counter!("loushan_topics_refused_total"),
             router_restarts: counter!("loushan_router_restarts_total"),
             publishes_denied: counter!("loushan_publishes_denied_total"),
+            subscriptions_refused: counter!("loushan_subscriptions_refused_total"),
             subscriptions_denied: counter!("loushan_subscriptions_denied_total"),
             deliveries_denied: counter!("loushan_deliveries_denied_total"),
         }

@@ -144,20 +144,31 @@ async fn serve(config: BrokerConfig, listener: impl FnOnce(TcpListener) -> Liste
     serve_with(config, Arc::new(AllowAll), listener).await
 }
 
-/// CONNECT, a large publish, PINGREQ, DISCONNECT: answered in order, and closed.
+/// What a client that published once hears, in 3.1.1.
+const HEARD: &[u8] = &[0x20, 2, 0, 0, 0x40, 2, 0, 1];
+const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// CONNECT and a large publish.
+fn said() -> Vec<u8> {
+    [connect_v4("c", true, 0), publish_v4(2, "t/x", Some(1), &[7; 200_000])].concat()
+}
+
+/// Says that, and DISCONNECT when it is acknowledged.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    let mut said = connect_v4("c", true, 0);
-    said.extend(publish_v4(2, "t/x", Some(1), &[7; 200_000]));
-    said.extend([0xc0, 0, 0xe0, 0]);
-    let heard = within("answers", async {
-        stream.write_all(&said).await.unwrap();
+    within("answers", async {
+        stream.write_all(&said()).await.unwrap();
         stream.flush().await.unwrap();
-        let mut heard = Vec::new();
+        let mut heard = vec![0; HEARD.len()];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, HEARD);
+        stream.write_all(&DISCONNECT).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut rest = Vec::new();
         // A TLS session that is closed without its own goodbye is an error to rustls.
-        drop(stream.read_to_end(&mut heard).await);
-        heard
-    });
-    assert_eq!(heard.await, [&[0x20, 2, 0, 0], &[0x40, 2, 0, 1], &[0xd0, 0][..]].concat());
+        drop(stream.read_to_end(&mut rest).await);
+        assert!(rest.is_empty(), "{rest:02x?}");
+    })
+    .await;
 }
 
 fn request(address: SocketAddr, protocol: Option<&str>) -> tungstenite::handshake::client::Request {
@@ -179,7 +190,7 @@ async fn web<S: AsyncRead + AsyncWrite + Unpin>(
     socket
 }
 
-/// Sends `said` in frames of `piece` bytes and gives what is heard until the close.
+/// Sends `said` in frames of `piece` bytes, listens until the PUBACK, and disconnects.
 async fn in_frames<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: WebSocketStream<S>,
     said: &[u8],
@@ -191,12 +202,15 @@ async fn in_frames<S: AsyncRead + AsyncWrite + Unpin>(
         }
         socket.flush().await.unwrap();
         let mut heard = Vec::new();
-        while let Some(Ok(message)) = socket.next().await {
-            match message {
+        while !heard.ends_with(&HEARD[4..]) {
+            match socket.next().await.unwrap().unwrap() {
                 Message::Binary(bytes) => heard.extend_from_slice(&bytes),
-                Message::Close(_) => {}
                 other => panic!("{other:?}"),
             }
+        }
+        socket.send(Message::Binary(DISCONNECT.to_vec().into())).await.unwrap();
+        while let Some(Ok(message)) = socket.next().await {
+            assert!(message.is_close(), "{message:?}");
         }
         heard
     })
@@ -221,23 +235,16 @@ async fn mqtt_over_tls_1_2_and_1_3() {
 #[tokio::test]
 async fn mqtt_6_0_0_2_packets_span_frames_and_share_them_in_both_versions() {
     let served = serve(BrokerConfig::default(), Listener::web_socket).await;
-    let v4 = [
-        connect_v4("four", true, 0),
-        publish_v4(2, "t/x", Some(1), &[7; 3000]),
-        vec![0xc0, 0, 0xe0, 0],
-    ]
-    .concat();
+    let v4 = [connect_v4("four", true, 0), publish_v4(2, "t/x", Some(1), &[7; 3000])].concat();
     for piece in [1, 7, 1000, v4.len()] {
         let stream = TcpStream::connect(served.address).await.unwrap();
-        let heard = in_frames(web(served.address, stream).await, &v4, piece).await;
-        assert_eq!(heard, [&[0x20, 2, 0, 0], &[0x40, 2, 0, 1], &[0xd0, 0][..]].concat(), "{piece}");
+        let socket = web(served.address, stream).await;
+        assert_eq!(in_frames(socket, &v4, piece).await, HEARD, "{piece}");
     }
-    let v5 =
-        [connect_v5("five", true, 0, &[]), publish_v5(2, "t/x", Some(1), &[], b"p"), vec![0xe0, 0]]
-            .concat();
+    let v5 = [connect_v5("five", true, 0, &[]), publish_v5(2, "t/x", Some(1), &[], b"p")].concat();
     let stream = TcpStream::connect(served.address).await.unwrap();
     let heard = in_frames(web(served.address, stream).await, &v5, 5).await;
-    assert!(heard[0] == 0x20 && heard[3] == 0 && heard.ends_with(&[0x40, 2, 0, 1]), "{heard:02x?}");
+    assert_eq!((heard[0], heard[3]), (0x20, 0), "{heard:02x?}");
 }
 
 #[tokio::test]
@@ -247,11 +254,7 @@ async fn mqtt_over_web_socket_in_tls() {
     let config = BrokerConfig::default();
     let served = serve(config, |socket| Listener::secure_web_socket(socket, tls)).await;
     let socket = web(served.address, certificates.connect(served.address).await).await;
-    let said =
-        [connect_v4("c", true, 0), publish_v4(2, "t/x", Some(1), &[7; 200_000]), vec![0xe0, 0]]
-            .concat();
-    let heard = in_frames(socket, &said, 60_000).await;
-    assert_eq!(heard, [&[0x20, 2, 0, 0], &[0x40, 2, 0, 1][..]].concat());
+    assert_eq!(in_frames(socket, &said(), 60_000).await, HEARD);
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     }
     let dir = args.dir.canonicalize().unwrap_or_else(|_| args.dir.clone());
     let dir = dir.display();
-    let (region, topic) = (&args.region, format!("nb1/{}/{station}/hello", args.region));
+    let (region, topic) = (&args.region, format!("nb1/{}/{station}/state", args.region));
     print!(
         "Made in {dir}: ca.crt, server.crt, {station}.crt and their keys.\n\
          \n\
@@ -81,10 +81,11 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
          client_ca = \"{dir}/ca.crt\"\n\
          client_certificates = \"optional\"\n\
          \n\
-         Then, as station {station} of {region}:\n\
+         Then, as station {station} of {region} that says it is online:\n\
          \n\
-         mosquitto_pub -h localhost -p 8883 --cafile {dir}/ca.crt --cert {dir}/{station}.crt \\\n  \
-         --key {dir}/{station}.key -V 5 -i {station} -q 1 -t {topic} -m online\n"
+         printf '\\020\\001\\040\\001' | \\\n  \
+         mosquitto_pub -s -r -h localhost -p 8883 --cafile {dir}/ca.crt --cert {dir}/{station}.crt \\\n  \
+         --key {dir}/{station}.key -V 5 -i {station} -q 1 -t {topic}\n"
     );
     Ok(ExitCode::SUCCESS)
 }

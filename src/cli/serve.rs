@@ -11,7 +11,7 @@ use loushan_ingest::config::{Config, variable};
 use loushan_ingest::io::Io as _;
 use loushan_ingest::io::real::RealIo;
 use loushan_ingest::lock::DataLock;
-use loushan_ingest::service::{Listeners, Outside, Service, Stopped, broker_dir};
+use loushan_ingest::service::{Listeners, Outside, Service, Stopped, broker_dir, raise_file_limit};
 
 use super::{Failure, block_on, config, events, signals};
 
@@ -43,6 +43,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) async fn take(config: Config) -> Result<Self, Failure> {
+        raise_file_limit(&config);
         // The ports first: that one is taken is noticed before a folder is made.
         let listeners = Listeners::open(&config).await?;
         let data = &config.data_dir;

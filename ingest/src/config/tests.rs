@@ -261,3 +261,32 @@ fn sizes_and_durations_read_back_as_they_are_shown() {
     }
     assert_eq!(parse_duration("30"), None);
 }
+
+#[test]
+fn listeners_of_tls_need_its_files_and_each_listener_an_address_of_its_own() {
+    let keys = |text: &str| faults(text).into_iter().map(|f| f.key).collect::<Vec<_>>();
+    let listen = "[mqtt]\ntls_listen = \"127.0.0.1:8883\"\nwss_listen = \"127.0.0.1:8883\"\n";
+    assert_eq!(keys(listen), ["mqtt.tls_listen", "mqtt.wss_listen", "mqtt.wss_listen"]);
+    let files = "[mqtt.tls]\ncertificate = \"c\"\nkey = \"k\"\n";
+    let listen = "[mqtt]\nlisten = \"off\"\ntls_listen = \"127.0.0.1:8883\"\n";
+    let config = Config::read(Some(&format!("{listen}{files}")), []).unwrap();
+    assert_eq!(config.mqtt_listen.tcp, None);
+    assert_eq!(config.mqtt_listen.tls, "127.0.0.1:8883".parse().ok());
+    assert_eq!(config.mqtt_tls.unwrap().section, "mqtt.tls");
+    assert_eq!(keys("[mqtt]\nlisten = \"off\"\n"), ["mqtt.listen"]);
+    assert_eq!(keys("[mqtt.tls]\nkey = \"k\"\n"), ["mqtt.tls.certificate"]);
+    let ca = format!("{files}client_ca = \"ca\"\n");
+    assert_eq!(keys(&ca), ["mqtt.tls.client_ca"]);
+    assert_eq!(
+        keys(&format!("{files}client_certificates = \"required\"\n")),
+        ["mqtt.tls.client_certificates"]
+    );
+    assert!(Config::read(Some(&format!("{ca}client_certificates = \"optional\"\n")), []).is_ok());
+}
+
+#[test]
+fn origins_stand_between_commas() {
+    let text = "[mqtt]\nws_origins = \"https://a.example, https://b.example\"\n";
+    let config = Config::read(Some(text), []).unwrap();
+    assert_eq!(config.broker.ws_origins, ["https://a.example", "https://b.example"]);
+}

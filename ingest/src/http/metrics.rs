@@ -106,6 +106,7 @@ pub static METRICS: &[Metric] = &[
         "Publishes, wills and filters whose topic is longer or deeper than configured.",
     ),
     counter("loushan_publishes_denied_total", "Publishes that their clients may not make."),
+    counter("loushan_subscriptions_refused_total", "Filters refused: the client has enough."),
     counter("loushan_subscriptions_denied_total", "Filters refused: not for the client."),
     counter("loushan_deliveries_denied_total", "Messages held back: not for the client."),
     counter("loushan_logins_total", "Credentials looked at, of MQTT and HTTP, by result."),

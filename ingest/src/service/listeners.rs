@@ -7,6 +7,7 @@ use std::time::Duration;
 use loushan_broker::auth::Transport;
 use loushan_broker::listen::Listener;
 use loushan_broker::listen::tls::{Tls, TlsError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -95,6 +96,32 @@ impl Listeners {
         let scheme = if self.http_tls.is_some() { "https" } else { "http" };
         addresses.push((scheme, self.http.local_addr()?));
         Ok(addresses)
+    }
+}
+
+/// Files that the process has open beside connections: segments, the store's, and what serves
+/// questions.
+const SPARE_FILES: u64 = 512;
+
+/// Lets the process open as many files as it may at all: what shells and supervisors leave it by
+/// default, often 1024, is far from `mqtt.max_connections`. Says so where it still is not enough.
+pub fn raise_file_limit(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let wanted = (config.broker.max_connections as u64)
+        .saturating_add(config.http.connections as u64)
+        .saturating_add(SPARE_FILES);
+    if let Some(files) = now.filter(|files| *files < wanted) {
+        tracing::warn!(
+            files,
+            wanted,
+            "the limit on open files comes before mqtt.max_connections does; raise it (ulimit -n, \
+             LimitNOFILE) or lower the key"
+        );
     }
 }
 

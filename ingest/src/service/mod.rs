@@ -56,7 +56,7 @@ mod tests;
 mod view;
 mod watch;
 
-pub use listeners::{ListenError, Listeners};
+pub use listeners::{ListenError, Listeners, raise_file_limit};
 pub use stop::{Left, Stopped};
 use view::ServiceView;
 use watch::Parts;
