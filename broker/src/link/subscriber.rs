@@ -163,7 +163,8 @@ impl Link {
     /// answer to the SUBSCRIBE that brought them, unless that may take long.
     fn send_deferred(&mut self, out: &mut BytesMut) -> bool {
         let Some(store) = &self.shared.store else { return true };
-        while let Some((_, answer)) = self.deferred.pop_front_if(|(mark, _)| store.is_done(*mark)) {
+        while self.deferred.front().is_some_and(|(mark, _)| store.is_done(*mark)) {
+            let Some((_, answer)) = self.deferred.pop_front() else { break };
             out.extend_from_slice(&answer);
         }
         self.deferred.is_empty() || store.is_failing()
