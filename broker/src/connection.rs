@@ -284,10 +284,12 @@ impl<S: Stream> Connection<S> {
         }
         self.link.say_goodbye(end, &mut self.out.bytes);
         let out = std::mem::take(&mut self.out.bytes);
+        // What is left of a packet is of no use any more, and others may need the memory.
+        self.input = BytesMut::new();
+        self.held.set([0, out.len(), 0]);
         let last_words = async {
             self.stream.write_all(&out).await?;
             self.stream.shutdown().await?;
-            self.input.clear();
             while end.reason().is_some()
                 && io::read(&mut self.stream, &mut self.input, UNCOUNTED).await? > 0
             {
