@@ -188,7 +188,7 @@ impl Broker {
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     #[must_use]
-    pub fn crash_router(&self) -> std::sync::mpsc::Sender<()> {
+    pub fn crash_router(&self) -> std::sync::mpsc::SyncSender<()> {
         self.shared.router.crash()
     }
 

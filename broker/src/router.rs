@@ -165,8 +165,8 @@ impl Router {
     /// Ends the router's thread as a panic of its own would. It stays so until what is returned is
     /// dropped.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn crash(&self) -> std::sync::mpsc::Sender<()> {
-        let (hold, held) = std::sync::mpsc::channel();
+    pub(crate) fn crash(&self) -> std::sync::mpsc::SyncSender<()> {
+        let (hold, held) = std::sync::mpsc::sync_channel(0);
         self.inbox.push(Command::Crash(held));
         hold
     }

@@ -297,7 +297,7 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &Pending) -> Result<(), String> {
-        if batch.len() == 0 && self.database.is_some() {
+        if batch.is_empty() && self.database.is_some() {
             return Ok(());
         }
         let begun = Instant::now();

@@ -114,7 +114,7 @@ pub(super) fn send(tx: &mut LinkTx, packet: Packet) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::SyncSender;
     use std::time::Instant;
 
     use super::*;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     /// A payload that holds the thread on which it is dropped until somebody says so.
-    struct Brake(Sender<()>, Receiver<()>);
+    struct Brake(SyncSender<()>, Receiver<()>);
 
     impl AsRef<[u8]> for Brake {
         fn as_ref(&self) -> &[u8] {
@@ -142,8 +142,8 @@ mod tests {
 
     impl Drop for Brake {
         fn drop(&mut self) {
-            drop(self.0.send(()));
-            drop(self.1.recv_timeout(LONG));
+            let _nobody_waits = self.0.send(());
+            let _gone = self.1.recv_timeout(LONG);
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let mut open = spawn(config());
         open.patience = Duration::from_millis(100);
         let (mut tx, _rx) = open.link("a").unwrap();
-        let ((held, hold), (release, released)) = (channel::<()>(), channel::<()>());
+        let ((held, hold), (release, released)) = (sync_channel::<()>(1), sync_channel::<()>(1));
         let payload = Bytes::from_owner(Brake(held, released));
         let publish = protocol::Publish::new(Bytes::from_static(b"end"), payload, false);
         assert!(send(&mut tx, Packet::Publish(publish, None)));
