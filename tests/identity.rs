@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet};
-use rumqttc::v5::{Client, Connection, ConnectionError, Event, MqttOptions, RecvTimeoutError};
+use rumqttc::v5::{
+    Client, Connection, ConnectionError, Event, MqttOptions, RecvTimeoutError, StateError,
+};
 use support::{DEADLINE, Service, loushan, run, wait_for, wire};
 
 /// `loushan user …` with the password on standard input.
@@ -108,8 +110,10 @@ impl Member {
 
     /// The broker ends the connection, and says why.
     fn expect_disconnect(&mut self) -> DisconnectReasonCode {
-        match self.next("DISCONNECT").unwrap() {
-            Packet::Disconnect(disconnect) => disconnect.reason_code,
+        match self.next("DISCONNECT") {
+            Err(ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code, ..
+            })) => reason_code,
             other => panic!("{other:?}"),
         }
     }

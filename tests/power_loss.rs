@@ -14,11 +14,10 @@ use std::time::Duration;
 use loushan_ingest::clock::Clock;
 use loushan_ingest::config::Config;
 use loushan_ingest::io::sim::{PowerLoss, SimIo};
-use loushan_ingest::service::{Outside, Service};
+use loushan_ingest::service::{Listeners, Outside, Service};
 use loushan_simulator::{FleetOptions, audit};
 use support::fleet::Running;
 use support::wait_for;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -36,21 +35,22 @@ struct Machine {
 impl Machine {
     fn boot(disk: &SimIo, mqtt: SocketAddr, http: SocketAddr) -> Self {
         let runtime = Runtime::new().unwrap();
-        let (mqtt, http) = runtime
-            .block_on(async { (TcpListener::bind(mqtt).await, TcpListener::bind(http).await) });
-        let (mqtt, http) = (mqtt.unwrap(), http.unwrap());
-        let addresses = (mqtt.local_addr().unwrap(), http.local_addr().unwrap());
         // Small segments and quick flushes, so that power is lost between all of their steps.
+        let (mqtt, http) = (mqtt.to_string(), http.to_string());
         let settings = [
+            ("LOUSHAN__MQTT__LISTEN", mqtt.as_str()),
+            ("LOUSHAN__HTTP__LISTEN", http.as_str()),
             ("LOUSHAN__DATA__DIR", "/data"),
             ("LOUSHAN__LOG__SEGMENT_BYTES", "8MiB"),
             ("LOUSHAN__SINK__EMBEDDED__FLUSH_AGE", "1s"),
         ];
         let environment = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = Config::read(None, environment).unwrap();
+        let listeners = runtime.block_on(Listeners::open(&config)).unwrap();
+        let mqtt = listeners.mqtt.first().unwrap().local_addr().unwrap();
+        let http = listeners.http.local_addr().unwrap();
         let outside = Outside {
-            mqtt,
-            http,
+            listeners,
             clock: Clock::System,
             io: Arc::new(disk.clone()),
             sessions: None,
@@ -65,7 +65,7 @@ impl Machine {
             let _nobody_asks = sender.send(stopped.is_clean());
         });
         let runtime = Some(runtime);
-        Self { runtime, stop, mqtt: addresses.0, http: addresses.1, ended }
+        Self { runtime, stop, mqtt, http, ended }
     }
 
     fn accepted(&self) -> u64 {

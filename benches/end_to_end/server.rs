@@ -23,7 +23,9 @@ impl Server {
             .arg("serve")
             .env("LOUSHAN__MQTT__LISTEN", "127.0.0.1:0")
             .env("LOUSHAN__HTTP__LISTEN", "127.0.0.1:0")
-            .env("LOUSHAN__DATA__DIR", data.path());
+            .env("LOUSHAN__DATA__DIR", data.path())
+            // All clients come from one address here.
+            .env("LOUSHAN__MQTT__MAX_CONNECTIONS_PER_ADDRESS", "0");
         Self::start(command, data)
     }
 

@@ -1,22 +1,21 @@
 //! The broker as its owner sees it: made, served, stopped in order.
 
 use std::hash::BuildHasher as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{AllowAll, Authority, Peer};
+use crate::auth::{AllowAll, Authority};
 use crate::budget::Budget;
 use crate::config::BrokerConfig;
-use crate::connection;
 use crate::handler::PublishHandler;
+use crate::listen::{self, Entrance, Listener};
 use crate::metrics::Metrics;
 use crate::parcel::Parcels;
 use crate::persist::{Kept, Opened, Store};
@@ -31,9 +30,6 @@ use crate::will::{PendingWill, Publication};
 /// How often sessions and wills are looked at for being due.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Wait after a failed accept: out of file descriptors, trying at once again would fail at once.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-
 /// Past its drain time a shutdown waits this long for connections to close, and then leaves them.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
@@ -47,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Budget,
     /// And how many they are.
     pub(crate) in_flight_publishes: AtomicUsize,
+    /// What connections hold of incomplete packets and of what clients have not taken.
+    pub(crate) buffers: Budget,
     pub(crate) metrics: Metrics,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
@@ -59,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// What did not drain in time is to be left.
     pub(crate) abandon: CancellationToken,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     next_client: AtomicU64,
     next_order: AtomicU64,
     pending: AtomicUsize,
@@ -127,6 +125,7 @@ impl Broker {
             sys: Sys::new(config.sys_interval),
             in_flight: Budget::new(config.total_in_flight_bytes),
             in_flight_publishes: AtomicUsize::new(0),
+            buffers: Budget::new(config.total_buffer_bytes),
             metrics,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
@@ -144,28 +143,36 @@ impl Broker {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Serves `listener` until `stop`, then shuts down in order: no more is accepted, no more is
+    /// Serves MQTT on a plain socket; see [`Broker::serve_on`].
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> ShutdownReport {
+        self.serve_on([Listener::tcp(listener)], stop).await
+    }
+
+    /// Serves `listeners` until `stop`, then shuts down in order: no more is accepted, no more is
     /// read, what was taken is waited for (at most `drain_timeout`) and acknowledged, clients are
     /// told, sockets are closed.
     ///
     /// Once per broker: a broker that was stopped stays so.
-    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> ShutdownReport {
-        let permits = Arc::new(Semaphore::new(self.shared.config.max_connections));
+    pub async fn serve_on(
+        &self,
+        listeners: impl IntoIterator<Item = Listener>,
+        stop: CancellationToken,
+    ) -> ShutdownReport {
+        let entrance = Arc::new(Entrance::new(&self.shared.config));
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            let (shared, entrance) = (Arc::clone(&self.shared), Arc::clone(&entrance));
+            accepting.spawn(listen::accept(shared, entrance, listener, stop.clone()));
+        }
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = sweep.tick() => self.shared.sweep(),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.accepted(&permits, stream, peer),
-                    Err(error) => {
-                        tracing::warn!(%error, "accept failed");
-                        tokio::time::sleep(ACCEPT_BACKOFF).await;
-                    }
-                },
             }
         }
-        drop(listener);
+        // Their sockets are closed when they have ended.
+        while accepting.join_next().await.is_some() {}
         self.shut_down().await
     }
 
@@ -176,27 +183,19 @@ impl Broker {
         Health { router_running, router_restarts }
     }
 
+    /// Ends the router's thread as a panic of its own would. It stays so until what is returned is
+    /// dropped.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn crash_router(&self) -> std::sync::mpsc::Sender<()> {
+        self.shared.router.crash()
+    }
+
     /// Why sessions and retained messages cannot be written now, if they cannot.
     #[must_use]
     pub fn session_trouble(&self) -> Option<String> {
         self.shared.store.as_ref().and_then(|store| store.trouble())
-    }
-
-    fn accepted(&self, permits: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
-        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
-            self.shared.metrics.connect("full");
-            return;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "a socket was gone as it came");
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        self.shared.tasks.spawn(async move {
-            connection::serve(shared, stream, Peer::tcp(peer)).await;
-            // Not before its tickets were answered: what is followed without a socket is bounded, too.
-            drop(permit);
-        });
     }
 
     async fn shut_down(&self) -> ShutdownReport {
@@ -280,9 +279,10 @@ impl Shared {
     }
 
     pub(crate) fn publish_will(self: &Arc<Self>, will: PendingWill) {
-        let shared = Arc::clone(self);
-        let begun = Publication::begin(&shared, will);
-        self.tasks.spawn(async move { begun.finish(&shared).await });
+        if let Some(begun) = Publication::begin(self, will) {
+            let shared = Arc::clone(self);
+            self.tasks.spawn(async move { begun.finish(&shared).await });
+        }
     }
 
     /// A number for a message to be retained, greater than all before it.
@@ -298,6 +298,7 @@ impl Shared {
         let (ended, wills) = self.registry.sweep(Instant::now());
         // Once a second and not with every publish, which would be the most shared words there are.
         self.metrics.in_flight_bytes.set(self.in_flight.used() as f64);
+        self.metrics.buffer_bytes.set(self.buffers.used() as f64);
         let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
         self.metrics.in_flight_publishes.set(publishes as f64);
         self.retained.sweep(Instant::now());

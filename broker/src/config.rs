@@ -16,6 +16,17 @@ const MIB: usize = 1024 * KIB;
 pub struct BrokerConfig {
     /// Connections open at once; one more is closed as it comes.
     pub max_connections: usize,
+    /// Of them from one address (of IPv6, from one /64); 0 is no bound of its own. A carrier hides
+    /// many stations behind one address.
+    pub max_connections_per_address: usize,
+    /// How long TLS and WebSocket handshakes may take, and how long one may wait to begin.
+    #[serde(with = "human_duration")]
+    pub handshake_timeout: Duration,
+    /// TLS and WebSocket handshakes under way at once; further ones wait.
+    pub max_handshakes: usize,
+    /// Web pages' origins that may connect over WebSocket, beside those of this machine while the
+    /// listener is on loopback; `*` is every one. Clients that are no browser send none.
+    pub ws_origins: Vec<String>,
     /// How long a new connection may take to send its CONNECT.
     #[serde(with = "human_duration")]
     pub connect_timeout: Duration,
@@ -25,8 +36,17 @@ pub struct BrokerConfig {
     /// How long a shutdown waits for publishes that were taken and are not durable yet.
     #[serde(with = "human_duration")]
     pub drain_timeout: Duration,
-    /// The longest packet taken, its fixed header included.
+    /// The longest packet taken, its fixed header included; and the longest WebSocket frame.
     pub max_packet_bytes: usize,
+    /// Publishes that one client may send in a second; 0 is no bound. One that sends more is read
+    /// more slowly, and nothing of it is refused.
+    pub max_publishes_per_second: u32,
+    /// The same for bytes.
+    pub max_bytes_per_second: u64,
+    /// What is read of packets that are not complete, and written and not taken by clients, for all
+    /// connections together; the first 4 KiB of each buffer do not count. Past it a connection that
+    /// holds more is not read, and in the end closed, and new ones are refused.
+    pub total_buffer_bytes: usize,
     /// Publishes of one connection that may wait to become durable. MQTT 5 clients are told it as
     /// Receive Maximum; a 3.1.1 client's socket is not read beyond it.
     pub max_in_flight: u16,
@@ -88,10 +108,17 @@ impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             max_connections: 20_000,
+            max_connections_per_address: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 256,
+            ws_origins: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             max_packet_bytes: MIB + 64 * KIB,
+            max_publishes_per_second: 0,
+            max_bytes_per_second: 0,
+            total_buffer_bytes: 256 * MIB,
             max_in_flight: 1024,
             max_in_flight_bytes: 4 * MIB,
             total_in_flight_bytes: 256 * MIB,

@@ -1,31 +1,35 @@
 //! One connection: CONNECT, then the socket loop until it ends, then what is left to do.
 //!
 //! The loop reads as much as there is, takes every packet of it, and writes everything that came of
-//! it at once. While the link is paused, or the client is slow to take what is written to it, the
-//! socket is not read and the keep-alive timer stands still; what was read is still served.
+//! it at once. While the link is paused, the client is slow to take what is written to it, it has sent
+//! faster than it may, or memory is short, the socket is not read and the keep-alive timer stands
+//! still; what was read is still served. While nothing moves, no buffer is kept.
 
 mod handshake;
+mod io;
+mod pace;
 #[cfg(test)]
 mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Shared;
 use crate::link::{End, Link};
+use crate::listen::Stream;
+use crate::wire::Packet;
 use crate::wire::decode::Decoder;
+use io::{Held, Output, READ, UNCOUNTED};
+use pace::Pace;
 
 pub(crate) use handshake::serve;
-
-/// Room made for one read: small for the many that say little, larger while reads fill it.
-const READ_SMALL: usize = 4 * 1024;
-const READ_LARGE: usize = 64 * 1024;
 
 /// Bytes waiting to be written, beyond which nothing is read that might add to them.
 const WRITE_HIGH: usize = 256 * 1024;
@@ -33,18 +37,23 @@ const WRITE_HIGH: usize = 256 * 1024;
 /// Bytes waiting to be written, up to which messages for the client are added: enough for one write.
 const WRITE_LOW: usize = 64 * 1024;
 
+/// How long a connection may hold part of a packet while the budget for buffers is full. Those who hold
+/// most of it would otherwise keep it for as long as they please, for no timer of theirs runs.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long the last words to a client may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The socket loop's state.
 struct Connection<S> {
     shared: Arc<Shared>,
-    read: ReadHalf<S>,
-    write: WriteHalf<S>,
+    stream: S,
     decoder: Decoder,
     input: BytesMut,
-    read_size: usize,
-    out: BytesMut,
+    out: Output,
+    /// What of the two counts against the budget for buffers.
+    held: Held,
+    pace: Pace,
     link: Link,
     kick: CancellationToken,
     /// Of this connection alone, so that waiting for it takes no lock that all share.
@@ -56,6 +65,10 @@ struct Connection<S> {
     expires: Option<Instant>,
     /// Since when `out` has not become less.
     stalled_since: Option<Instant>,
+    /// Since when there is no room for the rest of a packet.
+    starved_since: Option<Instant>,
+    /// The client has been faster than it may, and this was counted.
+    slowed: bool,
     timer: Pin<Box<Sleep>>,
     /// When a shutdown stops waiting for this connection's tickets.
     drain_until: Option<Instant>,
@@ -96,7 +109,15 @@ impl KeepAlive {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+/// What a turn of the loop waited for.
+enum Moved {
+    /// So many bytes; 0 where what was written before is on its way now.
+    Wrote(usize),
+    /// So many bytes; 0 is the stream's end.
+    Read(usize),
+}
+
+impl<S: Stream> Connection<S> {
     /// Runs until the connection ends, and says why it did.
     async fn run(&mut self) -> End {
         loop {
@@ -112,14 +133,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.link.count_traffic();
         // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
-        self.link.acknowledge(&mut self.out)?;
-        self.link.send_messages(&mut self.out, WRITE_LOW)?;
+        self.link.acknowledge(&mut self.out.bytes)?;
+        let room = if self.shared.buffers.is_full() { UNCOUNTED } else { WRITE_LOW };
+        self.link.send_messages(&mut self.out.bytes, room)?;
         if self.drain_until.is_some() && self.link.pending() == 0 && self.out.is_empty() {
             return Err(End::Shutdown);
         }
         let draining = self.drain_until.is_some();
         let paused = self.link.is_paused();
-        let reading = !paused && !draining && self.out.len() < WRITE_HIGH;
+        let slowed_until = self.slow_down();
+        self.held.set([self.input.len(), self.out.bytes.len(), self.stream.buffered()]);
+        let starved = self.starve();
+        let reading = !paused
+            && !draining
+            && !starved
+            && slowed_until.is_none()
+            && self.out.bytes.len() < WRITE_HIGH;
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.pause(!reading);
         }
@@ -128,48 +157,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         } else if self.stalled_since.is_none() {
             self.stalled_since = Some(Instant::now());
         }
-        let due = self.due();
+        let due = [self.due(), slowed_until].into_iter().flatten().min();
         if let Some(due) = due.filter(|due| *due < self.timer.deadline()) {
             self.timer.as_mut().reset(due);
         }
-        let acks = Arc::clone(self.link.acks());
-        let session = Arc::clone(self.link.session());
-        if self.input.capacity() - self.input.len() < self.read_size {
-            self.input.reserve(self.read_size);
-        }
-        let room = self.input.capacity() - self.input.len();
+        // Where memory is short, nobody reads more than what does not count.
+        let limit = if self.shared.buffers.is_full() { UNCOUNTED } else { READ };
+        let Self { stream, input, out, link, kick, revoked, stop, timer, shared, .. } = self;
+        let (acks, session) = (Arc::clone(link.acks()), Arc::clone(link.session()));
+        let moved = std::future::poll_fn(|cx| {
+            if let Poll::Ready(written) = out.poll_write(stream, cx) {
+                return Poll::Ready(written.map(Moved::Wrote));
+            }
+            if reading {
+                return io::poll_read(stream, cx, input, limit).map_ok(Moved::Read);
+            }
+            Poll::Pending
+        });
         tokio::select! {
             biased;
-            () = self.kick.cancelled() => return Err(End::TakenOver),
-            () = self.revoked.cancelled() => return Err(End::Revoked),
-            written = self.write.write_buf(&mut self.out), if !self.out.is_empty() => {
-                match written? {
-                    0 => return Err(End::Closed),
-                    written => self.link.tally.bytes_sent += written,
+            () = kick.cancelled() => return Err(End::TakenOver),
+            () = revoked.cancelled() => return Err(End::Revoked),
+            moved = moved => match moved? {
+                Moved::Wrote(bytes) => {
+                    link.tally.bytes_sent += bytes;
+                    self.stalled_since = None;
                 }
-                self.stalled_since = None;
-            }
+                Moved::Read(0) => return Err(End::Closed),
+                Moved::Read(bytes) => {
+                    link.tally.bytes_received += bytes;
+                    self.pace.read(bytes);
+                }
+            },
             () = acks.wake.notified() => {}
             () = session.wake.notified() => {}
-            () = self.link.unpaused(), if paused => {}
-            read = self.read.read_buf(&mut self.input), if reading => {
-                let read = read?;
-                self.link.tally.bytes_received += read;
-                self.read_size = match read {
-                    0 => return Err(End::Closed),
-                    filled if filled == room => (self.read_size * 4).min(READ_LARGE),
-                    few if few < self.read_size / 4 => (self.read_size / 2).max(READ_SMALL),
-                    _ => self.read_size,
-                };
-            }
-            () = self.stop.cancelled(), if !draining => {
+            () = link.unpaused(), if paused => {}
+            () = shared.buffers.available(), if starved => {}
+            () = stop.cancelled(), if !draining => {
                 self.drain_until = Some(Instant::now() + self.shared.config.drain_timeout);
             }
-            () = self.timer.as_mut(), if due.is_some() => {
+            () = timer.as_mut(), if due.is_some() => {
                 // The timer is set rarely and fires early: what counts is what is due.
                 let now = Instant::now();
                 self.expired(now)?;
-                if let Some(due) = self.due() {
+                let slowed = slowed_until.filter(|until| *until > now);
+                if let Some(due) = [self.due(), slowed].into_iter().flatten().min() {
                     self.timer.as_mut().reset(due);
                 }
             }
@@ -179,22 +211,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_packets(&mut self) -> Result<(), End> {
         let received = std::time::Instant::now();
-        let mut heard = false;
+        let (mut heard, mut publishes) = (false, 0);
         while let Some(packet) = self.decoder.next(&mut self.input)? {
             heard = true;
-            self.link.packet(packet, received, &mut self.out)?;
+            publishes += usize::from(matches!(packet, Packet::Publish(_)));
+            self.link.packet(packet, received, &mut self.out.bytes)?;
         }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        self.pace.published(publishes);
         if let Some(keep_alive) = self.keep_alive.as_mut().filter(|_| heard) {
             keep_alive.heard(Instant::now());
         }
         Ok(())
     }
 
+    /// Until when the client has to be read no more, because it was faster than it may be.
+    fn slow_down(&mut self) -> Option<Instant> {
+        let until = self.pace.wait();
+        if until.is_some() && !self.slowed {
+            self.shared.metrics.read_pauses_rate.increment(1);
+        }
+        self.slowed = until.is_some();
+        until
+    }
+
+    /// Whether there is no room for the rest of the packet that the client has begun.
+    fn starve(&mut self) -> bool {
+        if !self.held.is_full(self.input.len()) {
+            self.starved_since = None;
+        } else if self.starved_since.is_none() {
+            self.starved_since = Some(Instant::now());
+            self.shared.metrics.read_pauses_memory.increment(1);
+        }
+        self.starved_since.is_some()
+    }
+
     /// The earliest of the deadlines that run.
     fn due(&self) -> Option<Instant> {
         let keep_alive = self.keep_alive.as_ref().and_then(KeepAlive::due);
         let write = self.stalled_since.map(|since| since + self.shared.config.write_timeout);
-        [keep_alive, write, self.drain_until, self.expires].into_iter().flatten().min()
+        let memory = self.starved_since.map(|since| since + MEMORY_PATIENCE);
+        [keep_alive, write, memory, self.drain_until, self.expires].into_iter().flatten().min()
     }
 
     fn expired(&self, now: Instant) -> Result<(), End> {
@@ -203,6 +262,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.stalled_since.is_some_and(|since| since + self.shared.config.write_timeout <= now) {
             return Err(End::WriteTimeout);
+        }
+        if self.starved_since.is_some_and(|since| since + MEMORY_PATIENCE <= now) {
+            return Err(End::NoMemory);
         }
         if self.drain_until.is_some_and(|until| until <= now) {
             return Err(End::Shutdown);
@@ -220,13 +282,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if matches!(end, End::Socket(_) | End::Closed | End::WriteTimeout) {
             return;
         }
-        self.link.say_goodbye(end, &mut self.out);
-        let out = std::mem::take(&mut self.out);
+        self.link.say_goodbye(end, &mut self.out.bytes);
+        let out = std::mem::take(&mut self.out.bytes);
         let last_words = async {
-            self.write.write_all(&out).await?;
-            self.write.shutdown().await?;
+            self.stream.write_all(&out).await?;
+            self.stream.shutdown().await?;
             self.input.clear();
-            while end.reason().is_some() && self.read.read_buf(&mut self.input).await? > 0 {
+            while end.reason().is_some()
+                && io::read(&mut self.stream, &mut self.input, UNCOUNTED).await? > 0
+            {
                 self.input.clear();
             }
             Ok::<_, std::io::Error>(())

@@ -2,6 +2,7 @@
 //!
 //! * [`Broker`]: made from a [`config::BrokerConfig`] and a [`handler::PublishHandler`], served on a
 //!   listener of its owner's until its owner says stop.
+//! * [`listen`]: sockets, TLS and WebSocket.
 //! * [`handler`]: the seam to whoever makes publishes durable.
 //! * [`auth`]: the seam to whoever decides who may do what.
 
@@ -14,8 +15,12 @@ mod budget;
 pub mod config;
 mod connection;
 mod fanout;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handler;
 mod link;
+pub mod listen;
 mod message;
 mod metrics;
 pub mod parcel;

@@ -357,7 +357,7 @@ impl Link {
     fn is_first_showing(&self, id: u16, message: &Message) -> bool {
         let mut state = self.session.lock();
         if !self.over {
-            return state.shown.remove(&id) != Some(message.digest());
+            return state.shown.remove(&id).is_none_or(|shown| shown != message.digest());
         }
         // Whatever the session has a PUBREC for under this id was shown when that left.
         let first = !state.received.contains(&id);

@@ -6,6 +6,10 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
+    pub(crate) handshakes: Gauge,
+    pub(crate) buffer_bytes: Gauge,
+    pub(crate) read_pauses_rate: Counter,
+    pub(crate) read_pauses_memory: Counter,
     pub(crate) publishes_received: Counter,
     pub(crate) acks_success: Counter,
     pub(crate) acks_partial: Counter,
@@ -18,9 +22,11 @@ pub(crate) struct Metrics {
     pub(crate) away_refused: Counter,
     pub(crate) publishes_sent: Counter,
     pub(crate) retained_refused: Counter,
+    pub(crate) topics_refused: Counter,
     pub(crate) router_restarts: Counter,
     pub(crate) publishes_denied: Counter,
     pub(crate) subscriptions_denied: Counter,
+    pub(crate) subscriptions_refused: Counter,
     pub(crate) deliveries_denied: Counter,
 }
 
@@ -29,6 +35,10 @@ impl Metrics {
         let ack = |class| counter!("loushan_acks_sent_total", "class" => class);
         Self {
             connections: gauge!("loushan_connections"),
+            handshakes: gauge!("loushan_handshakes"),
+            buffer_bytes: gauge!("loushan_buffer_bytes"),
+            read_pauses_rate: counter!("loushan_read_pauses_total", "reason" => "rate"),
+            read_pauses_memory: counter!("loushan_read_pauses_total", "reason" => "memory"),
             publishes_received: counter!("loushan_publishes_received_total"),
             acks_success: ack("success"),
             acks_partial: ack("partly_rejected"),
@@ -41,15 +51,18 @@ impl Metrics {
             away_refused: counter!("loushan_absent_messages_refused_total"),
             publishes_sent: counter!("loushan_publishes_sent_total"),
             retained_refused: counter!("loushan_retained_refused_total"),
+            topics_refused: counter!("loushan_topics_refused_total"),
             router_restarts: counter!("loushan_router_restarts_total"),
             publishes_denied: counter!("loushan_publishes_denied_total"),
+            subscriptions_refused: counter!("loushan_subscriptions_refused_total"),
             subscriptions_denied: counter!("loushan_subscriptions_denied_total"),
             deliveries_denied: counter!("loushan_deliveries_denied_total"),
         }
     }
 
-    /// A CONNECT was answered; `result` is one of `accepted`, `refused`, `invalid`, `timeout`,
-    /// `full`.
+    /// What came of a socket; `result` is one of `accepted`, `refused`, `invalid`, `timeout`, `full`,
+    /// `address_full`, `memory`, `handshake_busy`, `handshake_timeout`, `handshake_failed`,
+    /// `shutdown`.
     pub(crate) fn connect(&self, result: &'static str) {
         counter!("loushan_connects_total", "result" => result).increment(1);
     }

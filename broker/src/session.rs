@@ -235,10 +235,12 @@ impl Session {
         queued
     }
 
-    /// Puts a message in the queue that others could be given as well.
-    pub(crate) fn offer(&self, delivery: Delivery) -> Queued {
+    /// Puts a message in the queue that others could be given as well, unless the client has come or
+    /// gone since its `standing` was asked for.
+    pub(crate) fn offer(&self, delivery: Delivery, standing: Standing) -> Queued {
         let mut state = self.lock();
-        if delivery.qos == QoS::AtMostOnce && !state.connected {
+        let changed = state.connected == (standing == Standing::Away);
+        if changed || delivery.qos == QoS::AtMostOnce && !state.connected {
             return Queued::NoRoomAway;
         }
         let queued = self.push(&mut state, delivery, None);

@@ -60,14 +60,17 @@ struct Attempt {
 }
 
 impl Publication {
-    /// Offers the will for the first time, at once: whatever its client's next connection publishes
-    /// comes behind it.
-    pub(crate) fn begin(shared: &Shared, pending: PendingWill) -> Self {
+    /// Publishes the will, or offers it to the handler for the first time, at once: whatever its
+    /// client's next connection publishes comes behind it. Returns what is left to be seen through.
+    pub(crate) fn begin(shared: &Shared, pending: PendingWill) -> Option<Self> {
         let PendingWill { client_id, will, .. } = pending;
-        let claimed = shared.handler.claims(&will.topic).is_some();
         let order = shared.next_order();
-        let attempt = claimed.then(|| Attempt::new(shared, &client_id, &will));
-        Self { client_id, will, order, attempt }
+        if shared.handler.claims(&will.topic).is_none() {
+            shared.deliver(Message::from_will(will, client_id, order));
+            return None;
+        }
+        let attempt = Attempt::new(shared, &client_id, &will);
+        Some(Self { client_id, will, order, attempt: Some(attempt) })
     }
 
     /// Sees it through.

@@ -56,7 +56,7 @@ async fn an_alarm_is_acknowledged_while_a_replay_waits() {
 }
 
 #[tokio::test]
-async fn a_failed_ticket_closes_with_0x88_and_nothing_at_or_behind_it_is_acknowledged() {
+async fn a_failed_ticket_closes_with_0x83_and_nothing_at_or_behind_it_is_acknowledged() {
     let (handler, mut offers) = Scripted::manual();
     let running = start(defaults(), handler).await;
     let (mut old, mut new) = (running.v4("v4").await, running.v5("v5").await);
@@ -79,7 +79,7 @@ async fn a_failed_ticket_closes_with_0x88_and_nothing_at_or_behind_it_is_acknowl
     old.expect(&[0x40, 2, 0, 1]).await;
     old.expect_closed().await;
     new.expect(&[0x40, 2, 0, 1]).await;
-    new.expect_disconnect(0x88).await;
+    new.expect_disconnect(0x83).await;
     new.expect_closed().await;
 }
 

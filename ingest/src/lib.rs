@@ -5,6 +5,9 @@ mod causes;
 pub mod clock;
 pub mod commands;
 pub mod config;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod io;
 pub mod lock;

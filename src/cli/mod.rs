@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod audit;
+mod certs;
 mod config;
 mod dead_letters;
 mod demo;
@@ -47,6 +48,9 @@ enum Command {
     CheckConfig(config::CheckArgs),
     /// Print the commented default configuration file.
     PrintConfig,
+    /// Make certificates to try TLS with.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Keep the users file: who may come in, by which password, in which role.
     #[command(subcommand)]
     User(user::Command),
@@ -85,6 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::CheckConfig(args) => config::check(&args),
         Command::PrintConfig => config::print(),
+        Command::Certs(command) => certs::run(&command),
         Command::User(command) => user::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command),
     };

@@ -11,8 +11,7 @@ use loushan_ingest::config::{Config, variable};
 use loushan_ingest::io::Io as _;
 use loushan_ingest::io::real::RealIo;
 use loushan_ingest::lock::DataLock;
-use loushan_ingest::service::{Outside, Service, Stopped, broker_dir};
-use tokio::net::TcpListener;
+use loushan_ingest::service::{Listeners, Outside, Service, Stopped, broker_dir, raise_file_limit};
 
 use super::{Failure, block_on, config, events, signals};
 
@@ -38,23 +37,22 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// Ports and data folder, ours from here on.
 pub(super) struct Place {
     config: Config,
-    mqtt: TcpListener,
-    http: TcpListener,
+    listeners: Listeners,
     lock: DataLock,
 }
 
 impl Place {
     pub(super) async fn take(config: Config) -> Result<Self, Failure> {
+        raise_file_limit(&config);
         // The ports first: that one is taken is noticed before a folder is made.
-        let mqtt = listen("mqtt.listen", config.mqtt_listen).await?;
-        let http = listen("http.listen", config.http_listen).await?;
+        let listeners = Listeners::open(&config).await?;
         let data = &config.data_dir;
         RealIo.create_dir_all(data).with_context(|| {
             let key = variable("data.dir");
             format!("the data folder {} cannot be made; set data.dir ({key})", data.display())
         })?;
         let lock = DataLock::take(data)?;
-        Ok(Self { config, mqtt, http, lock })
+        Ok(Self { config, listeners, lock })
     }
 
     /// The data folder.
@@ -63,36 +61,42 @@ impl Place {
     }
 
     pub(super) async fn start(self) -> Result<Running, Failure> {
-        let Self { config, mqtt, http, lock } = self;
+        let Self { config, listeners, lock } = self;
         let data = config.data_dir.clone();
-        let (mqtt_address, http_address) = (mqtt.local_addr()?, http.local_addr()?);
+        let addresses = listeners.addresses()?;
         let io = Arc::new(RealIo);
         let outside = Outside {
-            mqtt,
-            http,
+            listeners,
             clock: Clock::System,
             io,
             sessions: Some(broker_dir(&config.data_dir)),
             lock: Some(lock),
         };
         let service = Service::start(config, outside).await?;
-        Ok(Running { service, mqtt: mqtt_address, http: http_address, data })
+        Ok(Running { service, addresses, data })
     }
 }
 
 /// The service on its sockets.
 pub(super) struct Running {
     pub(super) service: Service,
-    pub(super) mqtt: SocketAddr,
-    http: SocketAddr,
+    /// By scheme.
+    addresses: Vec<(&'static str, SocketAddr)>,
     data: PathBuf,
 }
 
 impl Running {
+    /// Where MQTT is spoken without TLS or WebSocket.
+    pub(super) fn mqtt(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(scheme, _)| *scheme == "mqtt").map(|(_, address)| *address)
+    }
+
     /// Says where it can be reached, once it can.
     pub(super) fn announce(&self) {
-        println!("MQTT  mqtt://{}", self.mqtt);
-        println!("HTTP  http://{}", self.http);
+        for (scheme, address) in &self.addresses {
+            let what = if scheme.starts_with("http") { "HTTP" } else { "MQTT" };
+            println!("{what}  {scheme}://{address}");
+        }
         println!("data  {}", whole(&self.data).display());
     }
 }
@@ -106,18 +110,6 @@ pub(super) fn ended(stopped: &Stopped) -> Result<ExitCode, Failure> {
         eprintln!("loushan: left undone: {}: {}", left.step, left.what);
     }
     Ok(if stopped.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).await;
-    listener
-        .with_context(|| {
-            format!(
-                "cannot listen on {address} ({key}); free the port, or choose another one with {}",
-                variable(key)
-            )
-        })
-        .map_err(Failure::Failed)
 }
 
 /// The path from the root, where that can be told.

@@ -6,6 +6,7 @@
 
 pub mod fleet;
 pub mod mqtt;
+pub mod raw;
 pub mod wire;
 
 use std::io::{BufRead, BufReader, Read};
@@ -43,6 +44,8 @@ pub fn loushan() -> Command {
 /// A running `loushan serve`. Killed when dropped.
 pub struct Service {
     child: Child,
+    /// What it listens on, by scheme.
+    addresses: Vec<(String, SocketAddr)>,
     pub mqtt: SocketAddr,
     pub http: SocketAddr,
     pub data: PathBuf,
@@ -74,7 +77,7 @@ impl Service {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut mqtt, mut http) = (None, None);
+        let (mut mqtt, mut http, mut addresses) = (None, None, Vec::new());
         while mqtt.is_none() || http.is_none() {
             let Some(line) = lines.next() else {
                 let stderr = std::fs::read_to_string(data.join("stderr.txt")).unwrap_or_default();
@@ -83,13 +86,28 @@ impl Service {
             let line = line.unwrap();
             mqtt = mqtt.or_else(|| address_behind(&line, "mqtt://"));
             http = http.or_else(|| address_behind(&line, "http://"));
+            for scheme in ["mqtts", "ws", "wss"] {
+                let address = address_behind(&line, &format!(" {scheme}://"));
+                addresses.extend(address.map(|address| (scheme.to_owned(), address)));
+            }
         }
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let service =
-            Self { child, mqtt: mqtt.unwrap(), http: http.unwrap(), data: data.to_path_buf() };
+        let service = Self {
+            child,
+            addresses,
+            mqtt: mqtt.unwrap(),
+            http: http.unwrap(),
+            data: data.to_path_buf(),
+        };
         wait_for("readiness", || service.get("/readyz").ok());
         service
+    }
+
+    /// Where it listens for `mqtts`, `ws` or `wss`.
+    pub fn address(&self, scheme: &str) -> SocketAddr {
+        let found = self.addresses.iter().find(|(other, _)| other == scheme);
+        found.unwrap_or_else(|| panic!("it does not listen for {scheme}: {:?}", self.addresses)).1
     }
 
     /// The body of a GET that answered 2xx, or its status and body.
@@ -205,6 +223,21 @@ pub fn run(command: &mut Command) -> (bool, String) {
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
+}
+
+/// `certs dev` in a folder of its own below `dir`: `ca.crt`, `server.crt`, `server.key` and a station's.
+pub fn certificates(dir: &Path) -> PathBuf {
+    let certificates = dir.join("certificates");
+    let (made, output) = run(loushan().args(["certs", "dev", "--dir"]).arg(&certificates));
+    assert!(made, "{output}");
+    certificates
+}
+
+/// The folder of npm's packages that `tests/run` prepared.
+pub fn node() -> PathBuf {
+    let node = std::env::var_os("LOUSHAN_TEST_NODE")
+        .expect("LOUSHAN_TEST_NODE is not set: run the tests by tests/run, which prepares it");
+    PathBuf::from(node)
 }
 
 /// The Python that `tests/run` prepared.

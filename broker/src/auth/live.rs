@@ -2,7 +2,7 @@
 //!
 //! After each change of a file everyone is asked for again: whoever would be let in now with the
 //! credentials it came with stays, and goes on under the new rules; everyone else goes. So a removed
-//! user, a changed password, a withdrawn key or a station whose name is now somebody's else ends the
+//! user, a changed password, a withdrawn key or a client id that is now a station's ends the
 //! connection; another role, region or rule does not, and holds from the next packet on.
 
 use std::collections::HashMap;

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::{Connection, FAREWELL, KeepAlive, READ_SMALL};
+use super::io::{self, Held, Output, UNCOUNTED};
+use super::pace::Pace;
+use super::{Connection, FAREWELL, KeepAlive};
 use crate::auth::{Credentials, Grant, Peer, Refusal};
 use crate::broker::Shared;
 use crate::link::{Client, End, Link};
+use crate::listen::Stream;
 use crate::registry::Attached;
 use crate::topic;
 use crate::will::{PendingWill, Publication};
@@ -23,10 +26,7 @@ use crate::wire::{Connect, Packet, Version, Will, WireError};
 const NEVER: u32 = u32::MAX;
 
 /// Serves one connection to its end, and follows its tickets to theirs.
-pub(crate) async fn serve<S>(shared: Arc<Shared>, stream: S, peer: Peer)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+pub(crate) async fn serve<S: Stream>(shared: Arc<Shared>, stream: S, peer: Peer) {
     shared.metrics.connections.increment(1.0);
     let link = connected(&shared, stream, &peer).await;
     shared.metrics.connections.decrement(1.0);
@@ -54,17 +54,15 @@ struct Ended {
 }
 
 /// The connection itself.
-async fn connected<S>(shared: &Arc<Shared>, stream: S, peer: &Peer) -> Option<Ended>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let (mut read, mut write) = split(stream);
+async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) -> Option<Ended> {
+    let mut held = Held::new(Arc::clone(shared));
     let mut decoder = Decoder::new(shared.config.max_packet_bytes);
-    let mut input = BytesMut::with_capacity(READ_SMALL);
+    let mut input = BytesMut::new();
     let mut speaks_v5 = false;
     let first = async {
+        let read = (&mut input, &mut held);
         tokio::select! {
-            first = first_packet(&mut decoder, &mut read, &mut input, &mut speaks_v5) => first,
+            first = first_packet(&mut decoder, &mut stream, read, &mut speaks_v5) => first,
             () = shared.stop.cancelled() => Err(End::Shutdown),
         }
     };
@@ -83,7 +81,7 @@ where
                 _ => speaks_v5.then_some(Version::V5),
             };
             if let (Some(version), Some(reason)) = (version, end.reason()) {
-                refuse(&mut write, version, None, (reason, &end.said())).await;
+                refuse(&mut stream, version, None, (reason, &end.said())).await;
             }
             return None;
         }
@@ -107,7 +105,7 @@ where
             shared.metrics.connect("refused");
             tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
                 "connection refused");
-            refuse(&mut write, version, connect.max_packet, (reason, why)).await;
+            refuse(&mut stream, version, connect.max_packet, (reason, why)).await;
             return None;
         }
     };
@@ -133,7 +131,7 @@ where
     if out.len() > limit(connect.max_packet) {
         shared.metrics.connect("refused");
         let why = (Reason::PACKET_TOO_LARGE, "no CONNACK is as short as the client's maximum");
-        refuse(&mut write, version, connect.max_packet, why).await;
+        refuse(&mut stream, version, connect.max_packet, why).await;
         return None;
     }
     let attach = shared.registry.attach(&client_id, connect.clean);
@@ -141,7 +139,7 @@ where
         shared.metrics.connect("refused");
         let why = "another connection has this client id and does not let it go";
         let reason = Reason::SERVER_UNAVAILABLE;
-        refuse(&mut write, version, connect.max_packet, (reason, why)).await;
+        refuse(&mut stream, version, connect.max_packet, (reason, why)).await;
         return None;
     };
     shared.metrics.connect("accepted");
@@ -160,12 +158,12 @@ where
     };
     let mut connection = Connection {
         shared: Arc::clone(shared),
-        read,
-        write,
+        stream,
         decoder,
         input,
-        read_size: READ_SMALL,
-        out,
+        out: Output::from(out),
+        held,
+        pace: Pace::new(&shared.config),
         revoked: grant.revoked.clone(),
         expires: grant.expires,
         link: Link::new(Arc::clone(shared), client, grant.rights.clone(), attached.session.clone()),
@@ -173,6 +171,8 @@ where
         stop: shared.stop.child_token(),
         keep_alive: KeepAlive::new(keep_alive),
         stalled_since: None,
+        starved_since: None,
+        slowed: false,
         timer: Box::pin(tokio::time::sleep(Duration::from_secs(3600))),
         drain_until: None,
     };
@@ -214,15 +214,15 @@ fn ended(
     let expiry = Duration::from_secs(expiry.into());
     shared.finished(&attached.session);
     // Before the session is let go: a connection that takes it over publishes later.
-    let begun = now.map(|will| Publication::begin(shared, will));
+    let begun = now.and_then(|will| Publication::begin(shared, will));
     shared.detached(shared.registry.detach(attached, expiry, later));
     begun
 }
 
-async fn first_packet<S: AsyncRead>(
+async fn first_packet<S: Stream>(
     decoder: &mut Decoder,
-    read: &mut ReadHalf<S>,
-    input: &mut BytesMut,
+    stream: &mut S,
+    (input, held): (&mut BytesMut, &mut Held),
     speaks_v5: &mut bool,
 ) -> Result<Box<Connect>, End> {
     loop {
@@ -233,8 +233,11 @@ async fn first_packet<S: AsyncRead>(
             Some(_) => return Err(WireError::protocol("the first packet is not CONNECT").into()),
             None => {}
         }
-        input.reserve(READ_SMALL);
-        if read.read_buf(input).await? == 0 {
+        held.set([input.len(), 0, stream.buffered()]);
+        if held.is_full(input.len()) {
+            return Err(End::NoMemory);
+        }
+        if io::read(stream, input, UNCOUNTED).await? == 0 {
             return Err(End::Closed);
         }
     }
@@ -293,6 +296,7 @@ async fn admit(
         })?;
     let Some(will) = &connect.will else { return Ok(grant) };
     if !shared.config.topic_limits().allow(&will.topic) {
+        shared.metrics.topics_refused.increment(1);
         let why = "the will's topic is longer or deeper than this broker takes";
         return Err((Reason::TOPIC_NAME_INVALID, why));
     }
@@ -308,8 +312,8 @@ fn limit(max_packet: Option<u32>) -> usize {
 }
 
 /// Writes a refusing CONNACK: without words, or not at all, if the client takes no packet so long.
-async fn refuse<S: AsyncWrite>(
-    write: &mut WriteHalf<S>,
+async fn refuse<S: AsyncWrite + Unpin>(
+    stream: &mut S,
     version: Version,
     max_packet: Option<u32>,
     (reason, why): (Reason, &str),
@@ -324,8 +328,8 @@ async fn refuse<S: AsyncWrite>(
         out.clear();
     }
     let last_words = async {
-        write.write_all(&out).await?;
-        write.shutdown().await
+        stream.write_all(&out).await?;
+        stream.shutdown().await
     };
     // Nobody is left to tell that the client did not listen.
     let _unheard = tokio::time::timeout(FAREWELL, last_words).await;

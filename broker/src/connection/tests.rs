@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
@@ -193,4 +193,87 @@ async fn the_bound_on_all_connections_together_stops_the_reading_of_each() {
     third.read_exact(&mut pong).await.unwrap();
     assert_eq!(pong, [0xd0, 0]);
     assert_eq!(broker.shared.in_flight.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_publishes_too_fast_is_read_more_slowly_and_loses_nothing() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let config = BrokerConfig { max_publishes_per_second: 10, ..BrokerConfig::default() };
+    let mut client = connected(&gate, config).await;
+    let begun = Instant::now();
+    // One second of the rate may come at once; the other 400 are 40 seconds, four keep-alives.
+    client.write_all(&PUBLISH.repeat(410)).await.unwrap();
+    let mut answers = vec![0; 4 * 410];
+    client.read_exact(&mut answers).await.unwrap();
+    assert!(answers.chunks(4).all(|ack| ack == [0x40, 2, 0, 1]));
+    // All of it fits one read, so what it waits with is the next one.
+    client.write_all(&[0xc0, 0]).await.unwrap();
+    client.read_exact(&mut [0; 2]).await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_too_many_bytes_is_read_more_slowly() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let config = BrokerConfig { max_bytes_per_second: 1000, ..BrokerConfig::default() };
+    let mut client = connected(&gate, config).await;
+    let begun = Instant::now();
+    client.write_all(&PUBLISH.repeat(2500)).await.unwrap();
+    let mut acks = vec![0; 4 * 2500];
+    client.read_exact(&mut acks).await.unwrap();
+    client.write_all(&[0xc0, 0]).await.unwrap();
+    client.read_exact(&mut [0; 2]).await.unwrap();
+    let elapsed = begun.elapsed();
+    assert!((19..=20).contains(&elapsed.as_secs()), "20,000 bytes took {elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_memory_with_a_part_of_a_packet_holds_up_nobody_and_not_for_long() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let config = BrokerConfig { total_buffer_bytes: 10_000, ..BrokerConfig::default() };
+    let broker = Broker::new(config, gate.clone());
+    let mut clients = Vec::new();
+    for id in [b'1', b'2'] {
+        let (mut client, server) = tokio::io::duplex(256 * 1024);
+        let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
+        tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+        let mut connect = CONNECT.to_vec();
+        connect[14] = id;
+        client.write_all(&connect).await.unwrap();
+        client.read_exact(&mut [0; 4]).await.unwrap();
+        clients.push(client);
+    }
+    let [greedy, modest] = &mut clients[..] else { unreachable!() };
+    // 100,000 bytes of a PUBLISH of 600,009.
+    greedy.write_all(b"\x32\xc5\xcf\x24\x00\x01t\x00\x01").await.unwrap();
+    greedy.write_all(&[7; 100_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(broker.shared.buffers.is_full());
+    // A read is passed by at most one read of each connection.
+    assert!(broker.shared.buffers.used() <= 10_000 + READ, "{}", broker.shared.buffers.used());
+    let begun = Instant::now();
+    for _ in 0..10 {
+        modest.write_all(PUBLISH).await.unwrap();
+        modest.read_exact(&mut [0; 4]).await.unwrap();
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let mut last = Vec::new();
+    greedy.read_to_end(&mut last).await.unwrap();
+    // 3.1.1 has no word for it.
+    // Counted from when the budget was full, a moment before.
+    assert_eq!((begun.elapsed().as_secs_f64().round(), last.len()), (5.0, 0));
+    assert_eq!(broker.shared.buffers.used(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_is_a_small_future() {
+    let broker = Broker::new(BrokerConfig::default(), Arc::<Gate>::default());
+    let (_client, server) = tokio::io::duplex(1024);
+    let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
+    let serving = serve(Arc::clone(&broker.shared), server, peer);
+    // Most of what an idle publisher costs; see the bench `connections`.
+    assert!(size_of_val(&serving) <= 4096, "{}", size_of_val(&serving));
 }

@@ -52,6 +52,7 @@ impl Link {
     /// Why a publish to the topic is not taken, if it is not.
     pub(super) fn refusal(&mut self, topic: &str) -> Option<Refused> {
         if !self.shared.config.topic_limits().allow(topic) {
+            self.shared.metrics.topics_refused.increment(1);
             let said = "a topic longer or deeper than this broker takes";
             return Some(Refused { reason: Reason::TOPIC_NAME_INVALID, said });
         }

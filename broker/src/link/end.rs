@@ -26,6 +26,10 @@ pub(crate) enum End {
     WriteTimeout,
     #[error("the client does not acknowledge its messages: subscriber_queue_bytes are waiting")]
     SlowSubscriber,
+    #[error(
+        "total_buffer_bytes were in use for too long while the client had sent part of a packet"
+    )]
+    NoMemory,
     #[error("the client is no longer allowed to be connected")]
     Revoked,
     #[error("the client's credentials have expired")]
@@ -52,10 +56,12 @@ impl End {
             Self::Invalid(error) => Some(error.reason),
             Self::KeepAlive => Some(Reason::KEEP_ALIVE_TIMEOUT),
             Self::SlowSubscriber => Some(Reason::QUOTA_EXCEEDED),
+            Self::NoMemory => Some(Reason::SERVER_BUSY),
             Self::Revoked => Some(Reason::NOT_AUTHORIZED),
             Self::Expired => Some(Reason::MAXIMUM_CONNECT_TIME),
             Self::TakenOver => Some(Reason::SESSION_TAKEN_OVER),
-            Self::TicketFailed => Some(Reason::SERVER_UNAVAILABLE),
+            // Not "server unavailable", which only CONNACK may say [MQTT-3.14.2-1].
+            Self::TicketFailed => Some(Reason::IMPLEMENTATION_SPECIFIC_ERROR),
             Self::Shutdown => Some(Reason::SERVER_SHUTTING_DOWN),
         }
     }
@@ -72,7 +78,7 @@ impl End {
     pub(crate) const fn publishes_will(&self) -> bool {
         match self {
             Self::Client { will } => *will,
-            Self::Shutdown | Self::TicketFailed => false,
+            Self::Shutdown | Self::TicketFailed | Self::NoMemory => false,
             _ => true,
         }
     }
@@ -87,6 +93,7 @@ impl End {
             Self::KeepAlive => "keep_alive",
             Self::WriteTimeout => "write_timeout",
             Self::SlowSubscriber => "slow_subscriber",
+            Self::NoMemory => "memory",
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::TakenOver => "taken_over",

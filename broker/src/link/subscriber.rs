@@ -67,6 +67,7 @@ impl Link {
             return Err((Reason::FILTER_INVALID, "not a topic filter"));
         }
         if !self.shared.config.topic_limits().allow(topic::pattern(filter)) {
+            self.shared.metrics.topics_refused.increment(1);
             return Err((Reason::FILTER_INVALID, "longer or deeper than this broker takes"));
         }
         // Sharing gives no right to what is shared.
@@ -82,6 +83,7 @@ impl Link {
             let mut state = self.session.lock();
             let is_new = !state.subscriptions.contains_key(filter);
             if is_new && state.subscriptions.len() >= self.shared.config.max_subscriptions {
+                self.shared.metrics.subscriptions_refused.increment(1);
                 return Err((Reason::QUOTA_EXCEEDED, "the client has as many as it may have"));
             }
             state.subscriptions.insert(filter.clone(), subscription.clone());

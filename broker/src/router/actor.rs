@@ -58,6 +58,9 @@ pub(super) struct Actor {
     names: Names,
     generation: u64,
     next_link: u64,
+    /// A test keeps the router from being started again.
+    #[cfg(any(test, feature = "testing"))]
+    held: Option<std::sync::mpsc::Receiver<()>>,
 }
 
 /// A router and what it has seen.
@@ -106,6 +109,8 @@ impl Actor {
             names: Names::default(),
             generation: 0,
             next_link: 0,
+            #[cfg(any(test, feature = "testing"))]
+            held: None,
         }
     }
 
@@ -179,8 +184,9 @@ impl Actor {
                 }
                 return false;
             }
-            #[cfg(test)]
-            Command::Crash => {
+            #[cfg(any(test, feature = "testing"))]
+            Command::Crash(held) => {
+                self.held = Some(held);
                 if let Some(router) = &self.router {
                     provoke_end(&router.open);
                 }
@@ -221,8 +227,11 @@ impl Actor {
             return;
         };
         let name = self.names.take();
-        let Some((mut tx, rx)) = (router.open)(&format!("s{name}")) else {
+        let Some((mut tx, rx)) = router.open.link(&format!("s{name}")) else {
             self.names.give(name);
+            if router.open.is_silent() {
+                self.inbox.push(Command::Died(self.generation));
+            }
             return;
         };
         self.next_link += 1;
@@ -270,6 +279,10 @@ impl Actor {
         self.metrics.router_restarts.increment(1);
         tracing::error!(why, "the router failed and is started again; ingestion is not concerned");
         self.router = None;
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(held) = self.held.take() {
+            let _let_go = held.recv();
+        }
         std::thread::sleep(RESTART_BACKOFF);
     }
 
@@ -296,7 +309,7 @@ impl Actor {
             ..rumqttd::RouterConfig::default()
         };
         let open = spawn(config);
-        let Some((publisher, watched)) = open("publisher") else {
+        let Some((publisher, watched)) = open.link("publisher") else {
             return self.failed("it does not answer");
         };
         let died = Arc::new(AtomicBool::new(false));

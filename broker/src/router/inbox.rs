@@ -20,8 +20,9 @@ pub(super) enum Command {
     /// The router of that generation has ended.
     Died(u64),
     Stop,
-    #[cfg(test)]
-    Crash,
+    /// To be started again when the other end is dropped.
+    #[cfg(any(test, feature = "testing"))]
+    Crash(std::sync::mpsc::Receiver<()>),
 }
 
 /// Commands other than messages, beyond which clients' sockets are not read: subscribing and

@@ -106,6 +106,39 @@ fn clients_that_are_away_leave_half_of_the_room_to_those_that_are_here() {
     assert_eq!((limits.total.used(), limits.away.used()), (0, 0));
 }
 
+#[test]
+fn what_others_could_have_as_well_is_taken_only_by_who_is_still_where_it_was_thought_to_be() {
+    let session = session("s");
+    let shared = |qos| Delivery { share: Some("$share/g/t".into()), ..delivery(qos, "x") };
+    assert_eq!(session.standing(), Standing::Away);
+    assert!(
+        !session.offer(shared(QoS::AtMostOnce), Standing::Away).had_room(),
+        "nothing is kept at QoS 0"
+    );
+    session.connect();
+    session.lock().receive_maximum = 2;
+    assert_eq!(session.standing(), Standing::Free);
+    assert!(
+        !session.offer(shared(QoS::AtLeastOnce), Standing::Away).had_room(),
+        "it has come back"
+    );
+    for _ in 0..3 {
+        assert!(session.offer(shared(QoS::AtLeastOnce), Standing::Free).had_room());
+    }
+    assert!(session.enqueue(delivery(QoS::AtLeastOnce, "its own")).had_room());
+    assert!(sent(session.next(2)).is_some() && sent(session.next(2)).is_some());
+    assert_eq!(session.standing(), Standing::Behind, "two are in flight");
+    // What was not sent goes to others at once, what was sent with the session's end.
+    assert_eq!(session.disconnect().len(), 1);
+    assert!(!session.offer(shared(QoS::AtLeastOnce), Standing::Behind).had_room(), "it has gone");
+    assert_eq!(session.end().len(), 2);
+    session.connect();
+    for id in [1, 2] {
+        session.acknowledged(id);
+    }
+    assert_eq!(sent(session.next(2)), Some((3, false, "its own".to_owned())));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_expired_while_it_waited_is_not_sent() {
     let session = session("s");

@@ -63,7 +63,7 @@ impl Group {
                     ids: subscription.id.into_iter().collect(),
                     share: Some(Arc::clone(&self.filter)),
                 };
-                let queued = session.offer(delivery);
+                let queued = session.offer(delivery, standing);
                 if queued.had_room() {
                     // The next turn is that of the one behind it.
                     self.turn.fetch_add(skipped, Ordering::Relaxed);

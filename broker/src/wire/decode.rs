@@ -41,6 +41,10 @@ impl Decoder {
         if self.version.is_none() && first >> 4 != packets::CONNECT {
             return Err(WireError::protocol("the first packet is not CONNECT"));
         }
+        // 3.1.1 has no such rule.
+        if self.version == Some(Version::V5) && header > shortest_header(body) {
+            return Err(WireError::malformed("a remaining length that is not shortest"));
+        }
         let whole = header.saturating_add(body);
         if whole > self.max_packet {
             return Err(WireError {
@@ -71,6 +75,16 @@ pub(crate) fn is_connect_v5(input: &[u8]) -> bool {
     let Ok(Some((first, header, _))) = fixed_header(input) else { return false };
     let body = input.get(header..).unwrap_or_default();
     first >> 4 == packets::CONNECT && body.starts_with(b"\x00\x04MQTT\x05")
+}
+
+/// Bytes of the fixed header of a packet of `body` bytes more [MQTT-1.5.5-1].
+const fn shortest_header(body: usize) -> usize {
+    match body {
+        0..0x80 => 2,
+        0x80..0x4000 => 3,
+        0x4000..0x20_0000 => 4,
+        _ => 5,
+    }
 }
 
 /// First byte, length of the fixed header and length of the rest, or `None` when more is needed.

@@ -12,6 +12,7 @@ impl Reason {
     pub(crate) const UNSPECIFIED_ERROR: Self = Self(0x80);
     pub(crate) const MALFORMED_PACKET: Self = Self(0x81);
     pub(crate) const PROTOCOL_ERROR: Self = Self(0x82);
+    pub(crate) const IMPLEMENTATION_SPECIFIC_ERROR: Self = Self(0x83);
     pub(crate) const UNSUPPORTED_VERSION: Self = Self(0x84);
     pub(crate) const CLIENT_ID_NOT_VALID: Self = Self(0x85);
     pub(crate) const BAD_CREDENTIALS: Self = Self(0x86);

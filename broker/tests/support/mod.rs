@@ -132,7 +132,10 @@ pub async fn serve(broker: Broker) -> Running {
 
 impl Running {
     pub async fn raw(&self) -> Raw {
-        Raw { stream: TcpStream::connect(self.address).await.unwrap() }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        // Small packets one after the other would each wait for the one before to be acknowledged.
+        stream.set_nodelay(true).unwrap();
+        Raw { stream }
     }
 
     /// A client that has had its CONNACK.
@@ -171,8 +174,14 @@ impl Raw {
 
     /// The next packet, whatever it is.
     pub async fn packet(&mut self) -> Vec<u8> {
-        within("a packet", async {
-            let mut packet = vec![self.stream.read_u8().await.unwrap()];
+        let first = within("a packet", self.stream.read_u8()).await.unwrap();
+        self.rest_of_packet(first).await
+    }
+
+    /// The packet whose first byte has been read.
+    pub async fn rest_of_packet(&mut self, first: u8) -> Vec<u8> {
+        within("the rest of a packet", async {
+            let mut packet = vec![first];
             let (mut len, mut shift) = (0usize, 0);
             loop {
                 let byte = self.stream.read_u8().await.unwrap();

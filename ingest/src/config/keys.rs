@@ -25,6 +25,15 @@ const fn section(name: &'static str, doc: &'static str, keys: &'static [Key]) ->
     Section { name, doc, optional: false, keys }
 }
 
+const CERTIFICATE: Key = key(
+    "certificate",
+    Kind::Path,
+    Required("certs/server.crt"),
+    "The server's certificate and those it was signed by (PEM).",
+);
+const PRIVATE_KEY: Key =
+    key("key", Kind::Path, Required("certs/server.key"), "Its private key (PEM), unencrypted.");
+
 /// All sections, in the order of the default file.
 pub static SECTIONS: &[Section] = &[
     section(
@@ -39,9 +48,38 @@ pub static SECTIONS: &[Section] = &[
     ),
     section(
         "mqtt",
-        "MQTT 3.1.1 and 5 over TCP.",
+        "MQTT 3.1.1 and 5.",
         &[
-            key("listen", Kind::Address, Is("127.0.0.1:1883"), "Port 0 takes any free port."),
+            key(
+                "listen",
+                Kind::Listen,
+                Is("127.0.0.1:1883"),
+                "Plain TCP. Port 0 takes any free port.",
+            ),
+            key(
+                "tls_listen",
+                Kind::Listen,
+                Unset("127.0.0.1:8883"),
+                "TLS 1.2 and 1.3, with the files of [mqtt.tls].",
+            ),
+            key(
+                "ws_listen",
+                Kind::Listen,
+                Unset("127.0.0.1:8083"),
+                "WebSocket, sub-protocol mqtt, on any path.",
+            ),
+            key(
+                "wss_listen",
+                Kind::Listen,
+                Unset("127.0.0.1:8084"),
+                "The same in TLS, with the files of [mqtt.tls].",
+            ),
+            key(
+                "ws_origins",
+                Kind::Text,
+                Unset("https://console.example"),
+                "Web pages' origins that may connect over WebSocket, with commas between them; * is every\none. While the listener is on loopback, pages of this machine may as well. Clients that\nare no browser send no origin.",
+            ),
             key(
                 "allow_insecure",
                 Kind::Bool,
@@ -59,6 +97,24 @@ pub static SECTIONS: &[Section] = &[
                 Kind::Count(1, 1_000_000),
                 Is("20000"),
                 "Connections at a time; one more is closed as it comes.",
+            ),
+            key(
+                "max_connections_per_address",
+                Kind::Count(0, 1_000_000),
+                Is("10000"),
+                "Of them from one address (of IPv6, from one /64); 0 is no bound of its own. A carrier hides\nmany stations behind one address.",
+            ),
+            key(
+                "handshake_timeout",
+                Kind::Duration(100, HOUR),
+                Is("10s"),
+                "How long TLS and WebSocket handshakes may take, and how long one may wait to begin.",
+            ),
+            key(
+                "max_handshakes",
+                Kind::Count(1, 100_000),
+                Is("256"),
+                "TLS and WebSocket handshakes under way at once; further ones wait.",
             ),
             key(
                 "connect_timeout",
@@ -82,7 +138,20 @@ pub static SECTIONS: &[Section] = &[
                 "max_packet_bytes",
                 Kind::Size(KIB, 256 * MIB),
                 Is("1088KiB"),
-                "The longest packet taken.",
+                "The longest packet taken; and the longest WebSocket frame.",
+            ),
+            key(
+                "max_publishes_per_second",
+                Kind::Count(0, 1_000_000),
+                Is("0"),
+                "Publishes that one client may send in a second; 0 is no bound. One that sends more is read\nmore slowly, and nothing of it is refused.",
+            ),
+            key("max_bytes_per_second", Kind::Size(0, 4 * GIB), Is("0B"), "The same for bytes."),
+            key(
+                "total_buffer_bytes",
+                Kind::Size(MIB, 64 * GIB),
+                Is("256MiB"),
+                "What is read of packets that are not complete, and written and not taken by clients, for\nall connections together; the first 4 KiB of each buffer do not count. Past it a\nconnection that holds more is not read and in the end closed, and new ones are refused.",
             ),
             key(
                 "max_in_flight",
@@ -176,6 +245,27 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    Section {
+        name: "mqtt.tls",
+        doc: "The files of tls_listen and wss_listen, read again when they change. `loushan certs dev` makes some.",
+        optional: true,
+        keys: &[
+            CERTIFICATE,
+            PRIVATE_KEY,
+            key(
+                "client_ca",
+                Kind::Path,
+                Unset("certs/ca.crt"),
+                "Who signs clients' certificates (PEM).",
+            ),
+            key(
+                "client_certificates",
+                Kind::Choice(&["none", "optional", "required"]),
+                Unset("required"),
+                "Whether clients are asked for a certificate, and let in without one. Not set: none.",
+            ),
+        ],
+    },
     section(
         "auth",
         "Who is let in, and what each may do. Files are read again on SIGHUP and when they change.",
@@ -257,8 +347,20 @@ pub static SECTIONS: &[Section] = &[
                 Is("4"),
                 "Exports at a time; a further one is answered 503.",
             ),
+            key(
+                "max_connections",
+                Kind::Count(1, 100_000),
+                Is("1024"),
+                "Connections at a time; one more is closed as it comes.",
+            ),
         ],
     ),
+    Section {
+        name: "http.tls",
+        doc: "The files of HTTPS, read again when they change. With them http.listen speaks nothing else.",
+        optional: true,
+        keys: &[CERTIFICATE, PRIVATE_KEY],
+    },
     section(
         "log",
         "The write-ahead log: a PUBACK leaves after its sync.",

@@ -10,8 +10,12 @@
 //! * Whatever is not set has a default on loopback: the service runs without any file.
 //! * A secret is never shown: not in errors, not in `Debug`, not by quoting a line of the file.
 
+mod exposure;
 mod fault;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 pub mod keys;
+mod listeners;
 mod print;
 mod raw;
 mod resolved;
@@ -20,7 +24,8 @@ pub mod table;
 mod tests;
 pub mod units;
 
+pub use exposure::Exposed;
 pub use fault::{Fault, Faults, Origin};
 pub use print::default_file;
 pub use raw::{ENVIRONMENT_PREFIX, variable};
-pub use resolved::{Config, Tracing};
+pub use resolved::{Config, MqttListen, Tracing};

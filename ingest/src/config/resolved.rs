@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
 use loushan_broker::config::{BrokerConfig, DeniedPublish};
+use loushan_broker::listen::tls::{ClientCertificates, TlsFiles};
 
+use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
-use super::raw::{Raw, variable};
+use super::raw::Raw;
 use super::table::Setting;
+use crate::http::HttpLimits;
 use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
@@ -23,15 +26,22 @@ pub struct Config {
     /// The data folder.
     pub data_dir: PathBuf,
     /// Where MQTT listens.
-    pub mqtt_listen: SocketAddr,
+    pub mqtt_listen: MqttListen,
+    /// The files of MQTT's TLS, where they are set.
+    pub mqtt_tls: Option<TlsFiles>,
     /// The broker's bounds.
     pub broker: BrokerConfig,
     /// Who is let in.
     pub auth: AuthConfig,
     /// Where HTTP listens.
     pub http_listen: SocketAddr,
-    /// Exports at a time.
-    pub max_exports: usize,
+    /// The files of HTTPS, where they are set.
+    pub http_tls: Option<TlsFiles>,
+    /// HTTP's bounds.
+    pub http: HttpLimits,
+    /// Addresses that other machines can reach without both credentials and TLS; each is a fault unless
+    /// its section has `allow_insecure`.
+    pub exposed: Vec<Exposed>,
     /// The pipeline's bounds, the log's among them.
     pub pipeline: PipelineOptions,
     /// The embedded store.
@@ -46,6 +56,33 @@ pub struct Config {
     pub tracing: Tracing,
     /// How long an ordered stop may take.
     pub shutdown_deadline: Duration,
+}
+
+/// Where MQTT listens, by what is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MqttListen {
+    /// Plain TCP.
+    pub tcp: Option<SocketAddr>,
+    /// TLS.
+    pub tls: Option<SocketAddr>,
+    /// WebSocket.
+    pub ws: Option<SocketAddr>,
+    /// WebSocket in TLS.
+    pub wss: Option<SocketAddr>,
+}
+
+impl MqttListen {
+    /// The addresses there are, with their keys and whether TLS is spoken there.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, SocketAddr, bool)> {
+        [
+            ("mqtt.listen", self.tcp, false),
+            ("mqtt.tls_listen", self.tls, true),
+            ("mqtt.ws_listen", self.ws, false),
+            ("mqtt.wss_listen", self.wss, true),
+        ]
+        .into_iter()
+        .filter_map(|(key, address, tls)| Some((key, address?, tls)))
+    }
 }
 
 /// How events are written.
@@ -69,7 +106,10 @@ impl Config {
         let mut raw = Raw::read(file, environment);
         raw.require();
         let mut faults = std::mem::take(&mut raw.faults);
-        let config = resolve(&raw);
+        let mut config = resolve(&raw);
+        if let Some(config) = &mut config {
+            config.exposed = exposure::exposed(config);
+        }
         if let Some(config) = &config {
             faults.extend(contradictions(config, &raw));
         }
@@ -86,13 +126,28 @@ impl Config {
 /// `None` only where something required is missing, which is among the faults already.
 fn resolve(raw: &Raw) -> Option<Config> {
     let values = Values(raw);
+    let mqtt_tls = tls_files(&values, "mqtt.tls", &[])?;
+    let certificates = mqtt_tls
+        .as_ref()
+        .is_some_and(|files| files.client_certificates != ClientCertificates::None);
     Some(Config {
         data_dir: values.path("data.dir")?,
-        mqtt_listen: values.address("mqtt.listen")?,
+        mqtt_listen: MqttListen {
+            tcp: values.listen("mqtt.listen"),
+            tls: values.listen("mqtt.tls_listen"),
+            ws: values.listen("mqtt.ws_listen"),
+            wss: values.listen("mqtt.wss_listen"),
+        },
+        mqtt_tls,
         broker: broker(&values)?,
-        auth: auth(&values)?,
+        auth: auth(&values, certificates)?,
         http_listen: values.address("http.listen")?,
-        max_exports: values.count("http.max_exports")?,
+        http_tls: tls_files(&values, "http.tls", &["http/1.1"])?,
+        http: HttpLimits {
+            exports: values.count("http.max_exports")?,
+            connections: values.count("http.max_connections")?,
+        },
+        exposed: Vec::new(),
         pipeline: pipeline(&values)?,
         embedded: EmbeddedConfig {
             flush_age: values.duration("sink.embedded.flush_age")?,
@@ -118,10 +173,18 @@ fn resolve(raw: &Raw) -> Option<Config> {
 fn broker(values: &Values<'_>) -> Option<BrokerConfig> {
     Some(BrokerConfig {
         max_connections: values.count("mqtt.max_connections")?,
+        max_connections_per_address: values.count("mqtt.max_connections_per_address")?,
+        handshake_timeout: values.duration("mqtt.handshake_timeout")?,
+        max_handshakes: values.count("mqtt.max_handshakes")?,
+        ws_origins: values.list("mqtt.ws_origins"),
         connect_timeout: values.duration("mqtt.connect_timeout")?,
         write_timeout: values.duration("mqtt.write_timeout")?,
         drain_timeout: values.duration("mqtt.drain_timeout")?,
         max_packet_bytes: values.count("mqtt.max_packet_bytes")?,
+        max_publishes_per_second: u32::try_from(values.bytes("mqtt.max_publishes_per_second")?)
+            .unwrap_or(u32::MAX),
+        max_bytes_per_second: values.bytes("mqtt.max_bytes_per_second")?,
+        total_buffer_bytes: values.count("mqtt.total_buffer_bytes")?,
         max_in_flight: u16::try_from(values.bytes("mqtt.max_in_flight")?).unwrap_or(u16::MAX),
         max_in_flight_bytes: values.count("mqtt.max_in_flight_bytes")?,
         total_in_flight_bytes: values.count("mqtt.total_in_flight_bytes")?,
@@ -145,14 +208,41 @@ fn broker(values: &Values<'_>) -> Option<BrokerConfig> {
     })
 }
 
-fn auth(values: &Values<'_>) -> Option<AuthConfig> {
+/// The files of a section, where it is on; `None` inside where one is missing.
+#[allow(clippy::option_option)]
+fn tls_files(
+    values: &Values<'_>,
+    section: &'static str,
+    alpn: &'static [&'static str],
+) -> Option<Option<TlsFiles>> {
+    if !values.0.is_on(section) {
+        return Some(None);
+    }
+    let path = |key: &str| values.path(&format!("{section}.{key}"));
+    let clients = values.text(&format!("{section}.client_certificates"));
+    Some(Some(TlsFiles {
+        section,
+        certificate: path("certificate")?,
+        key: path("key")?,
+        client_ca: path("client_ca"),
+        client_certificates: match clients.as_deref() {
+            Some("required") => ClientCertificates::Required,
+            Some("optional") => ClientCertificates::Optional,
+            _ => ClientCertificates::None,
+        },
+        alpn,
+    }))
+}
+
+/// `certificates`: clients are asked for them.
+fn auth(values: &Values<'_>, certificates: bool) -> Option<AuthConfig> {
     let jwt = if values.0.is_on("auth.jwt") { Some(jwt(values)?) } else { None };
     let users_file = values.path("auth.users_file");
     let failures = |key| values.bytes(key).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     Some(AuthConfig {
         anonymous: match values.0.get("auth.anonymous") {
             Some(anonymous) => anonymous == Setting::Bool(true),
-            None => users_file.is_none() && jwt.is_none(),
+            None => users_file.is_none() && jwt.is_none() && !certificates,
         },
         users_file,
         acl: values.text("auth.acl").unwrap_or_default(),
@@ -228,16 +318,8 @@ fn influx(values: &Values<'_>) -> Option<InfluxConfig> {
 /// Faults that no single key has.
 fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
-    faults.extend(exposed(config, raw));
-    let same_port = config.mqtt_listen == config.http_listen && config.mqtt_listen.port() != 0;
-    if same_port {
-        faults.push(Fault {
-            key: "http.listen".to_owned(),
-            origin: raw.origin("http.listen"),
-            problem: format!("{} is the address of mqtt.listen too", config.http_listen),
-            remedy: "give each a port of its own".to_owned(),
-        });
-    }
+    faults.extend(exposure::faults(config, raw));
+    faults.extend(super::listeners::faults(config, raw));
     if let Some(influx) = &config.influx
         && let Err(e) = influx.check()
     {
@@ -261,76 +343,6 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
         });
     }
     faults
-}
-
-/// An address that others can reach, and what guards it.
-struct Listener {
-    section: &'static str,
-    key: &'static str,
-    address: SocketAddr,
-    tls: bool,
-    /// What is wrong with its credentials.
-    open: Option<&'static str>,
-}
-
-/// Addresses that can be reached from other machines without both credentials and TLS.
-fn exposed(config: &Config, raw: &Raw) -> Vec<Fault> {
-    let auth = &config.auth;
-    let open = if auth.users_file.is_none() && auth.jwt.is_none() {
-        Some("there are no credentials to ask for")
-    } else if auth.anonymous {
-        Some("clients without credentials are let in (auth.anonymous)")
-    } else {
-        None
-    };
-    let listeners = [
-        Listener {
-            section: "mqtt",
-            key: "mqtt.listen",
-            address: config.mqtt_listen,
-            tls: false,
-            open,
-        },
-        // Beyond loopback HTTP asks for credentials always: there is the admin's token at least.
-        Listener {
-            section: "http",
-            key: "http.listen",
-            address: config.http_listen,
-            tls: false,
-            open: None,
-        },
-    ];
-    let taken =
-        |section: &str| raw.get(&format!("{section}.allow_insecure")) == Some(Setting::Bool(true));
-    let guarded = |it: &Listener| it.address.ip().is_loopback() || it.tls && it.open.is_none();
-    let exposed = listeners.iter().filter(|it| !guarded(it) && !taken(it.section));
-    exposed.map(|listener| exposure(listener, raw)).collect()
-}
-
-fn exposure(listener: &Listener, raw: &Raw) -> Fault {
-    let Listener { section, key, address, tls, open } = listener;
-    let mut missing = Vec::new();
-    let mut remedies = vec!["listen on 127.0.0.1 or [::1]".to_owned()];
-    if !tls {
-        missing.push("there is no TLS");
-        remedies.push(format!("use {section}.tls_listen with a certificate"));
-    }
-    if let Some(open) = open {
-        missing.push(open);
-        let remedy = "set auth.users_file (`loushan user add` makes one) or [auth.jwt]";
-        remedies.push(format!("{remedy} and leave auth.anonymous off"));
-    }
-    let allow = variable(&format!("{section}.allow_insecure"));
-    let last = format!("or take the risk with allow_insecure = true in [{section}] ({allow})");
-    Fault {
-        key: (*key).to_owned(),
-        origin: raw.origin(key),
-        problem: format!(
-            "{address} can be reached from other machines, and {}",
-            missing.join(" and ")
-        ),
-        remedy: format!("{}, {last}", remedies.join(", or ")),
-    }
 }
 
 /// Typed access. `None` where the key has no value; a key of another kind has none either, and a
@@ -357,6 +369,21 @@ impl Values<'_> {
             Setting::Address(address) => Some(address),
             _ => None,
         }
+    }
+
+    /// `None` as well where it is off.
+    fn listen(&self, path: &str) -> Option<SocketAddr> {
+        match self.0.get(path)? {
+            Setting::Listen(address) => address,
+            _ => None,
+        }
+    }
+
+    /// What stands between commas; nothing where the key is not set.
+    fn list(&self, path: &str) -> Vec<String> {
+        let text = self.text(path).unwrap_or_default();
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(str::to_owned).collect()
     }
 
     fn bytes(&self, path: &str) -> Option<u64> {

@@ -59,6 +59,8 @@ pub enum Kind {
     Url,
     /// IP address and port.
     Address,
+    /// IP address and port, or `off`.
+    Listen,
     /// `true` or `false`.
     Bool,
     /// Bytes, both ends included.
@@ -84,6 +86,8 @@ pub enum Setting {
     Url(Url),
     /// Of [`Kind::Address`].
     Address(SocketAddr),
+    /// Of [`Kind::Listen`]; off is `None`.
+    Listen(Option<SocketAddr>),
     /// Of [`Kind::Bool`].
     Bool(bool),
     /// Of [`Kind::Size`] and [`Kind::Count`].
@@ -134,6 +138,8 @@ impl Kind {
                 return plain.then_some(Setting::Url(url));
             }
             Self::Address => Setting::Address(text.parse().ok()?),
+            Self::Listen if text == "off" => Setting::Listen(None),
+            Self::Listen => Setting::Listen(Some(text.parse().ok()?)),
             Self::Bool => Setting::Bool(text.parse().ok()?),
             Self::Size(low, high) => Setting::Number(within(parse_size(text)?, low, high)?),
             Self::Count(low, high) => Setting::Number(within(text.parse().ok()?, low, high)?),
@@ -158,6 +164,9 @@ impl Kind {
             Self::Path => "a path".to_owned(),
             Self::Url => "an address such as \"http://127.0.0.1:8086\", without path".to_owned(),
             Self::Address => "an IP address and port such as \"127.0.0.1:1883\"".to_owned(),
+            Self::Listen => {
+                "an IP address and port such as \"127.0.0.1:1883\", or \"off\"".to_owned()
+            }
             Self::Bool => "true or false".to_owned(),
             Self::Size(low, high) => format!(
                 "a size in B, KiB, MiB or GiB from \"{}\" to \"{}\"",

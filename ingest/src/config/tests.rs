@@ -29,7 +29,7 @@ fn the_printed_file_means_the_defaults() {
     let defaults = Config::read(None, []).unwrap();
     let printed = Config::read(Some(&default_file()), []).unwrap();
     assert_eq!(format!("{printed:?}"), format!("{defaults:?}"));
-    assert_eq!(defaults.mqtt_listen.to_string(), "127.0.0.1:1883");
+    assert_eq!(defaults.mqtt_listen.tcp.unwrap().to_string(), "127.0.0.1:1883");
     assert_eq!(defaults.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!(defaults.pipeline.log.sync, SyncPolicy::Always);
     assert_eq!(defaults.influx, None);
@@ -195,6 +195,30 @@ fn what_is_missing_beyond_loopback_is_said_with_its_remedy() {
 }
 
 #[test]
+fn beyond_loopback_mqtt_needs_credentials_and_tls_and_http_needs_tls() {
+    let tls = "certificate = \"c\"\nkey = \"k\"\n";
+    let mqtt = |auth: &str, clients: &str| {
+        let listen = "[mqtt]\nlisten = \"off\"\ntls_listen = \"0.0.0.0:8883\"\n";
+        Config::read(Some(&format!("{listen}[mqtt.tls]\n{tls}{clients}{auth}")), [])
+    };
+    let users = "[auth]\nusers_file = \"users\"\n";
+    let optional = "client_ca = \"ca\"\nclient_certificates = \"optional\"\n";
+    assert_eq!(mqtt("", "").unwrap_err().0[0].key, "mqtt.tls_listen");
+    assert!(mqtt(users, "").unwrap().exposed.is_empty());
+    assert!(mqtt(&format!("{users}anonymous = true\n"), "").is_err());
+    let certified = mqtt("", optional).unwrap();
+    assert!(certified.exposed.is_empty() && !certified.auth.anonymous);
+    assert!(mqtt("[auth]\nanonymous = true\n", optional).is_err());
+
+    let http = "[http]\nlisten = \"0.0.0.0:8443\"\n";
+    let found = faults(http);
+    assert!(found[0].remedy.contains("[http.tls]"), "{found:?}");
+    assert!(Config::read(Some(&format!("{http}[http.tls]\n{tls}")), []).is_ok());
+    let taken = Config::read(Some(&format!("{http}allow_insecure = true\n")), []).unwrap();
+    assert!(taken.exposed[0].problem().contains("no TLS"), "{:?}", taken.exposed);
+}
+
+#[test]
 fn anonymous_clients_are_let_in_as_long_as_there_is_nothing_to_ask_for() {
     let anonymous = |text: &str| Config::read(Some(text), []).unwrap().auth.anonymous;
     assert!(anonymous(""));
@@ -236,4 +260,33 @@ fn sizes_and_durations_read_back_as_they_are_shown() {
         assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
     }
     assert_eq!(parse_duration("30"), None);
+}
+
+#[test]
+fn listeners_of_tls_need_its_files_and_each_listener_an_address_of_its_own() {
+    let keys = |text: &str| faults(text).into_iter().map(|f| f.key).collect::<Vec<_>>();
+    let listen = "[mqtt]\ntls_listen = \"127.0.0.1:8883\"\nwss_listen = \"127.0.0.1:8883\"\n";
+    assert_eq!(keys(listen), ["mqtt.tls_listen", "mqtt.wss_listen", "mqtt.wss_listen"]);
+    let files = "[mqtt.tls]\ncertificate = \"c\"\nkey = \"k\"\n";
+    let listen = "[mqtt]\nlisten = \"off\"\ntls_listen = \"127.0.0.1:8883\"\n";
+    let config = Config::read(Some(&format!("{listen}{files}")), []).unwrap();
+    assert_eq!(config.mqtt_listen.tcp, None);
+    assert_eq!(config.mqtt_listen.tls, "127.0.0.1:8883".parse().ok());
+    assert_eq!(config.mqtt_tls.unwrap().section, "mqtt.tls");
+    assert_eq!(keys("[mqtt]\nlisten = \"off\"\n"), ["mqtt.listen"]);
+    assert_eq!(keys("[mqtt.tls]\nkey = \"k\"\n"), ["mqtt.tls.certificate"]);
+    let ca = format!("{files}client_ca = \"ca\"\n");
+    assert_eq!(keys(&ca), ["mqtt.tls.client_ca"]);
+    assert_eq!(
+        keys(&format!("{files}client_certificates = \"required\"\n")),
+        ["mqtt.tls.client_certificates"]
+    );
+    assert!(Config::read(Some(&format!("{ca}client_certificates = \"optional\"\n")), []).is_ok());
+}
+
+#[test]
+fn origins_stand_between_commas() {
+    let text = "[mqtt]\nws_origins = \"https://a.example, https://b.example\"\n";
+    let config = Config::read(Some(text), []).unwrap();
+    assert_eq!(config.broker.ws_origins, ["https://a.example", "https://b.example"]);
 }

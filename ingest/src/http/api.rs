@@ -41,6 +41,8 @@ pub(super) const PATHS: &[&str] = &[
     "/api/v1/dead-letters/export?after_lsn=",
     "/api/v1/sinks",
     "/api/v1/conservation",
+    "/api/v1/whoami",
+    "/api/v1/identity/reload (POST)",
 ];
 
 pub(super) fn routes() -> Router<App> {
@@ -55,6 +57,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/dead-letters/export", get(export_dead_letters))
         .route("/api/v1/sinks", get(sinks))
         .route("/api/v1/conservation", get(conservation))
+        .route("/api/v1/whoami", get(super::auth::whoami))
+        .route("/api/v1/identity/reload", post(super::auth::reload))
 }
 
 /// Asks the view where it may block.

@@ -15,12 +15,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loushan_broker::auth::{BearerToken, Directory, Identity, NoSecrets, Refusal, Role};
+use loushan_broker::auth::{BearerToken, Directory, Identity, NoSecrets, Refusal, Reloaded, Role};
+use serde_json::{Value, json};
 
 use super::App;
 use super::error::ApiError;
@@ -232,6 +234,29 @@ impl FromRequestParts<App> for Admin {
         let Reader(caller) = Reader::from_request_parts(parts, app).await?;
         caller.require_admin()?;
         Ok(Self(caller))
+    }
+}
+
+/// Who asks, by the service's lights.
+pub(super) async fn whoami(Reader(caller): Reader) -> Json<Value> {
+    Json(json!({ "name": caller.name.as_deref(), "admin": caller.admin }))
+}
+
+/// Reads users and rights again, as SIGHUP does.
+pub(super) async fn reload(
+    State(app): State<App>,
+    Admin(caller): Admin,
+) -> Result<Json<Value>, ApiError> {
+    tracing::info!(by = caller.name.as_deref(), "users and rights are to be reloaded");
+    let directory = Arc::clone(&app.access.directory);
+    let reloaded = tokio::task::spawn_blocking(move || directory.reload()).await;
+    let reloaded =
+        reloaded.map_err(|e| ApiError::internal("users and rights could not be reloaded", &e))?;
+    match reloaded {
+        Ok(Reloaded { users, revoked }) => {
+            Ok(Json(json!({ "users": users, "disconnected": revoked })))
+        }
+        Err(error) => Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
     }
 }
 

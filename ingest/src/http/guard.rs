@@ -6,7 +6,7 @@
 //! address our name is whatever `Host` says; a page of another origin may not change anything there,
 //! although the browser might add a password that it remembers. Then [`super::auth`] says who may ask.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::uri::Authority;
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::error::ApiError;
+use super::limits::From;
 
 /// Lets a request through or answers it.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -39,8 +40,8 @@ async fn look(app: &App, request: &mut Request) -> Result<(), ApiError> {
     if request.uri().path() == "/healthz" && !changes {
         return Ok(());
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+    let peer = request.extensions().get::<ConnectInfo<From>>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(From(peer))| peer.ip());
     let caller = app.access.caller(request.headers(), peer).await?;
     if changes {
         caller.require_admin()?;

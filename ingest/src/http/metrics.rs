@@ -84,7 +84,10 @@ pub static METRICS: &[Metric] = &[
     gauge("loushan_not_durable", "1 where a power loss may take what was acknowledged."),
     // MQTT.
     gauge("loushan_connections", "Open MQTT connections."),
-    counter("loushan_connects_total", "Answered CONNECTs, by result."),
+    gauge("loushan_handshakes", "TLS and WebSocket handshakes under way."),
+    gauge("loushan_buffer_bytes", "Bytes read of incomplete packets and not yet taken by clients."),
+    counter("loushan_read_pauses_total", "Times a client was not read for a while, by reason."),
+    counter("loushan_connects_total", "What came of sockets that were accepted, by result."),
     counter("loushan_disconnects_total", "Ended connections, by reason."),
     counter("loushan_publishes_received_total", "PUBLISH packets received."),
     counter("loushan_publishes_sent_total", "PUBLISH packets sent to subscribers."),
@@ -110,7 +113,12 @@ pub static METRICS: &[Metric] = &[
     seconds("loushan_session_commit_latency_seconds", "How long a commit of sessions took."),
     counter("loushan_session_records_written_total", "Records in those commits."),
     gauge("loushan_session_records_waiting", "Records for the next commit of sessions."),
+    counter(
+        "loushan_topics_refused_total",
+        "Publishes, wills and filters whose topic is longer or deeper than configured.",
+    ),
     counter("loushan_publishes_denied_total", "Publishes that their clients may not make."),
+    counter("loushan_subscriptions_refused_total", "Filters refused: the client has enough."),
     counter("loushan_subscriptions_denied_total", "Filters refused: not for the client."),
     counter("loushan_deliveries_denied_total", "Messages held back: not for the client."),
     counter("loushan_logins_total", "Credentials looked at, of MQTT and HTTP, by result."),
@@ -119,6 +127,9 @@ pub static METRICS: &[Metric] = &[
         "HTTP requests refused before they were heard, by status.",
     ),
     counter("loushan_router_restarts_total", "Restarts of the live fan-out's router."),
+    // HTTP, and the certificates of both.
+    counter("loushan_http_refused_total", "HTTP connections closed as they came: too many."),
+    counter("loushan_certificate_reloads_total", "Certificates read anew, by result."),
     // The write-ahead log.
     gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),
     gauge("loushan_wal_segments", "Segments of the log."),

@@ -5,7 +5,6 @@
 //! the `guard`, and [`auth`] says who may ask what.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -14,6 +13,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use loushan_broker::listen::tls::Tls;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -26,6 +26,7 @@ mod commands;
 mod error;
 mod export;
 mod guard;
+mod limits;
 pub mod metrics;
 mod params;
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub mod view;
 
 use auth::Access;
 use error::ApiError;
+pub use limits::HttpLimits;
+use limits::{Bounded, From};
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
@@ -51,27 +54,29 @@ pub(crate) struct App {
     stop: CancellationToken,
 }
 
-/// Answers requests until `stop`, then finishes those under way. Exports under way are broken off.
+/// Answers requests, in TLS where it is given, until `stop`, then finishes those under way. Exports under way are broken off.
 ///
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     view: Arc<dyn View>,
     metrics: PrometheusHandle,
     access: Access,
-    max_exports: usize,
+    limits: HttpLimits,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let app = App {
         view,
         metrics,
         access: Arc::new(access),
-        exports: Arc::new(Semaphore::new(max_exports.min(Semaphore::MAX_PERMITS))),
+        exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
         stop: stop.clone(),
     };
-    axum::serve(listener, router(app).into_make_service_with_connect_info::<SocketAddr>())
+    let listener = Bounded::new(listener, tls, limits)?;
+    axum::serve(listener, router(app).into_make_service_with_connect_info::<From>())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
@@ -92,7 +97,7 @@ fn router(app: App) -> Router {
 /// What there is, for whoever opens the address in a browser.
 async fn index() -> Html<String> {
     let item = |path: &&str| match path.split_once('?').map_or(*path, |(bare, _)| bare) {
-        bare if bare.contains('{') => format!("<li><code>{path}</code></li>"),
+        bare if bare.contains(['{', ' ']) => format!("<li><code>{path}</code></li>"),
         bare => format!("<li><a href=\"{bare}\"><code>{path}</code></a></li>"),
     };
     let items: String = api::PATHS.iter().map(item).collect();

@@ -128,6 +128,8 @@ impl View for Fake {
     }
 }
 
+const LIMITS: HttpLimits = HttpLimits { exports: 1, connections: 64 };
+
 struct Server {
     fake: Arc<Fake>,
     address: SocketAddr,
@@ -153,7 +155,7 @@ impl Server {
         let admin = BearerToken::draw().unwrap();
         let token = admin.reveal().to_owned();
         let access = Access::new(Arc::new(directory), admin, loopback);
-        let task = tokio::spawn(serve(listener, view, metrics, access, 1, stop.clone()));
+        let task = tokio::spawn(serve(listener, None, view, metrics, access, LIMITS, stop.clone()));
         Self { fake, address, token, stop, task }
     }
 
@@ -313,6 +315,22 @@ async fn whatever_changes_something_needs_the_token_on_loopback_too() {
     assert_eq!(post().bearer_auth(&server.token).send().await.unwrap().status().as_u16(), 405);
     let forged = post().bearer_auth(&server.token).header("origin", "https://example.org");
     assert_eq!(forged.send().await.unwrap().status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_caller_is_told_who_it_is_and_an_admin_reloads_users_and_rights() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/api/v1/whoami").await.1, json!({ "name": null, "admin": false }));
+    let client = reqwest::Client::new();
+    let me = client.get(server.url("/api/v1/whoami")).bearer_auth(&server.token);
+    let me: Value =
+        serde_json::from_slice(&me.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(me, json!({ "name": "admin.token", "admin": true }));
+    let reload = || client.post(server.url("/api/v1/identity/reload"));
+    assert_eq!(reload().send().await.unwrap().status().as_u16(), 401);
+    let answer = reload().bearer_auth(&server.token).send().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer, json!({ "users": 0, "disconnected": 0 }));
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub mod decide;
 pub mod decode;
 pub mod dedup;
 pub mod frame;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod gate;
 pub mod keeper;
 mod lookup;

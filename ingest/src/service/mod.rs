@@ -36,11 +36,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::auth::Directory;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Exposed};
 use crate::http::view::View;
 use crate::io::Io;
 use crate::lock::DataLock;
@@ -48,6 +47,7 @@ use crate::pipeline;
 use crate::readiness::{Component, Condition};
 use crate::sink::{dead_letter, embedded, influx};
 
+mod listeners;
 mod open;
 mod stop;
 mod stored;
@@ -56,6 +56,7 @@ mod tests;
 mod view;
 mod watch;
 
+pub use listeners::{ListenError, Listeners, raise_file_limit};
 pub use stop::{Left, Stopped};
 use view::ServiceView;
 use watch::Parts;
@@ -63,10 +64,8 @@ use watch::Parts;
 /// What the service is given from outside, so that a test can give its own.
 #[derive(Debug)]
 pub struct Outside {
-    /// Where MQTT is accepted.
-    pub mqtt: TcpListener,
-    /// Where HTTP is accepted.
-    pub http: TcpListener,
+    /// Where MQTT and HTTP are accepted.
+    pub listeners: Listeners,
     /// The time.
     pub clock: Clock,
     /// The file system.
@@ -165,7 +164,7 @@ impl Service {
     /// # Errors
     /// When something cannot be opened; see [`StartError`].
     pub async fn start(config: Config, outside: Outside) -> Result<Self, StartError> {
-        let Outside { mqtt, http, clock, io, sessions, lock } = outside;
+        let Outside { listeners, clock, io, sessions, lock } = outside;
         // Before anything takes handles of metrics.
         let metrics = crate::http::metrics::recorder();
         let opening = config.clone();
@@ -174,10 +173,8 @@ impl Service {
             tokio::task::spawn_blocking(move || open::open(&opening, &clock, &io, sessions));
         let opened = opened.await.map_err(|_| StartError::Interrupted)??;
         let view = Arc::clone(&opened.view);
-        for (part, listener) in [(Component::Broker, &mqtt), (Component::Http, &http)] {
-            warn_if_open(part, listener, &view);
-        }
-        let parts = Parts::start(opened, &config, mqtt, http, metrics);
+        warn_of_exposed(&config, &view);
+        let parts = Parts::start(opened, &config, listeners, metrics);
         Ok(Self { view, parts, deadline: config.shutdown_deadline, lock })
     }
 
@@ -206,16 +203,15 @@ impl Service {
     }
 }
 
-/// Says loudly, and for as long as it is so, that a listener takes in everybody.
-fn warn_if_open(part: Component, listener: &TcpListener, view: &ServiceView) {
-    if let Ok(address) = listener.local_addr()
-        && !address.ip().is_loopback()
-    {
-        let what = format!(
-            "{address} can be reached from other machines without credentials or TLS, as \
-             allow_insecure has it"
-        );
-        view.health.set(part, Some(Condition::amber(what)));
+/// Says loudly, and for as long as it is so, that a listener is not guarded as it should be.
+fn warn_of_exposed(config: &Config, view: &ServiceView) {
+    for (part, section) in [(Component::Broker, "mqtt"), (Component::Http, "http")] {
+        let exposed = config.exposed.iter().filter(|it| it.section == section);
+        let problems: Vec<String> = exposed.map(Exposed::problem).collect();
+        if !problems.is_empty() {
+            let what = format!("{}, as {section}.allow_insecure has it", problems.join("; "));
+            view.health.set(part, Some(Condition::amber(what)));
+        }
     }
 }
 

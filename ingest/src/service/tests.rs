@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use loushan_broker::handler::{
     AckOutcome, AckReceiver, AckTicket, Origin, Publish, PublishHandler as _, QoS,
 };
@@ -20,6 +19,9 @@ use crate::io::sim::{PowerLoss, SimIo};
 use crate::io::{read_all, replace_file};
 use crate::readiness::Component;
 
+mod router;
+
+const TOPIC: &str = "nb1/r1/bs0001/u/t";
 const NOW_MS: u64 = 1_790_000_000_000;
 /// Waited out by a test that fails.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -42,6 +44,8 @@ fn config_with(more: &[(&str, &str)]) -> Config {
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let environment = [
         set("LOUSHAN__DATA__DIR", "/data"),
+        set("LOUSHAN__MQTT__LISTEN", "127.0.0.1:0"),
+        set("LOUSHAN__HTTP__LISTEN", "127.0.0.1:0"),
         set("LOUSHAN__LOG__SEGMENT_BYTES", "8MiB"),
         set("LOUSHAN__LOG__BUFFER_BYTES", "8MiB"),
         set("LOUSHAN__LOG__FREE_DISK_FLOOR", "1MiB"),
@@ -55,10 +59,13 @@ async fn start(io: &SimIo) -> Service {
 }
 
 async fn try_start(io: &SimIo, config: Config) -> Result<Service, StartError> {
-    let listen = || TcpListener::bind("127.0.0.1:0");
+    let listeners = Listeners::open(&config).await.unwrap();
+    start_on(listeners, io, config).await
+}
+
+async fn start_on(listeners: Listeners, io: &SimIo, config: Config) -> Result<Service, StartError> {
     let outside = Outside {
-        mqtt: listen().await.unwrap(),
-        http: listen().await.unwrap(),
+        listeners,
         clock: Clock::manual(i64::try_from(NOW_MS).unwrap() * 1_000_000),
         io: Arc::new(io.clone()),
         sessions: None,
@@ -104,6 +111,21 @@ async fn publish(service: &Service) -> AckOutcome {
 }
 
 async fn publish_as(service: &Service, seq: u32) -> AckOutcome {
+    let publish = Publish {
+        topic: TOPIC.into(),
+        payload: batch(seq).into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        origin: Origin::Client("bs0001".into()),
+    };
+    let (sender, mut answers) = mpsc::channel(1);
+    let ticket = AckTicket::new(Arc::new(Acks(sender)), 0);
+    service.view.pipeline.handle(publish, ticket).unwrap();
+    tokio::time::timeout(DEADLINE, answers.recv()).await.unwrap().unwrap()
+}
+
+/// A batch of two readings.
+fn batch(seq: u32) -> Vec<u8> {
     let reading = |device: u64| pb::Reading {
         imei: Imei::from_body(86_111_000_000_000 + device).get(),
         seq,
@@ -125,17 +147,7 @@ async fn publish_as(service: &Service, seq: u32) -> AckOutcome {
         replay: false,
         readings: vec![reading(1), reading(2)],
     };
-    let publish = Publish {
-        topic: "nb1/r1/bs0001/u/t".into(),
-        payload: Bytes::from(batch.encode_to_vec()),
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        origin: Origin::Client("bs0001".into()),
-    };
-    let (sender, mut answers) = mpsc::channel(1);
-    let ticket = AckTicket::new(Arc::new(Acks(sender)), 0);
-    service.view.pipeline.handle(publish, ticket).unwrap();
-    tokio::time::timeout(DEADLINE, answers.recv()).await.unwrap().unwrap()
+    batch.encode_to_vec()
 }
 
 /// Rows, once the sinks have taken in what is durable.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use loushan_broker::ShutdownReport;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::listeners::{self, Listeners};
 use super::open::Opened;
 use crate::causes::Chain;
 use crate::config::Config;
@@ -62,8 +62,7 @@ impl Parts {
     pub(super) fn start(
         opened: Opened,
         config: &Config,
-        mqtt: TcpListener,
-        http_listener: TcpListener,
+        listeners: Listeners,
         metrics: PrometheusHandle,
     ) -> Self {
         let Opened { view, admin_token, keeper, embedded, dead_letter, influx } = opened;
@@ -93,24 +92,29 @@ impl Parts {
         let mut chores = JoinSet::new();
         chores.spawn(trim(Arc::clone(pipeline), view.sinks.clone()));
         chores.spawn(upkeep(metrics.clone()));
+        let Listeners { mqtt, http: http_socket, http_tls, tls } = listeners;
+        if !tls.is_empty() {
+            chores.spawn(listeners::reload(tls));
+        }
         chores.spawn(Arc::clone(&view.directory).watch());
 
         // An address that cannot be told is none that only this machine can reach.
-        let loopback = http_listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let loopback = http_socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let access = Access::new(Arc::clone(&view.directory), admin_token, loopback);
         let http_stop = CancellationToken::new();
         let http = tokio::spawn(http::serve(
-            http_listener,
+            http_socket,
+            http_tls,
             Arc::clone(&view) as Arc<dyn View>,
             metrics,
             access,
-            config.max_exports,
+            config.http,
             http_stop.clone(),
         ));
 
         let broker_stop = CancellationToken::new();
         let (broker, stop) = (Arc::clone(&view.broker), broker_stop.clone());
-        let broker = tokio::spawn(async move { broker.serve(mqtt, stop).await });
+        let broker = tokio::spawn(async move { broker.serve_on(mqtt, stop).await });
         Self { broker, broker_stop, sinks, influx, http, http_stop, chores }
     }
 

@@ -108,6 +108,8 @@ use std::time::Duration;
 mod aside;
 mod codec;
 mod error;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod log;
 mod reader;
 mod recovery;

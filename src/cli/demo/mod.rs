@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use loushan_ingest::config::variable;
 use loushan_simulator::{Fleet, FleetOptions, FleetStats, fleet};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Before a folder is made and a port is taken.
     options.check().map_err(failure)?;
     let config = config::load(None, args.overrides())?;
+    if config.mqtt_listen.tcp.is_none() {
+        return Err(Failure::usage(anyhow!("the fleet connects to mqtt.listen, which is off")));
+    }
     events::start(&config.tracing)?;
     block_on(async {
         let stop = signals::stop_on_signal()?;
@@ -78,7 +81,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
         let view = running.service.view();
         let stats = Arc::new(FleetStats::default());
-        let options = FleetOptions { target: format!("mqtt://{}", running.mqtt), ..options };
+        let mqtt = running.mqtt().context("mqtt.listen is off")?;
+        let options = FleetOptions { target: format!("mqtt://{mqtt}"), ..options };
         let (fleet_stop, service_stop) = (stop.child_token(), CancellationToken::new());
         let fleet = async {
             let summary = Fleet::run(options, fleet_stop.clone(), Arc::clone(&stats)).await;

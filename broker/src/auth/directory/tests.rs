@@ -93,7 +93,7 @@ async fn connect(
 }
 
 fn refused(result: Result<Grant, Refusal>) -> Refusal {
-    result.err().expect("a refusal")
+    result.expect_err("a refusal")
 }
 
 #[tokio::test]
