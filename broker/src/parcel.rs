@@ -7,7 +7,8 @@
 //! placed again in the next one. So a client gets it at least once, whether or not it starts clean,
 //! and even if it has never been here before.
 //!
-//! What became of a parcel is remembered for a day.
+//! That a parcel was delivered is told once it is on disk: what was told stays so after a kill. What
+//! became of a parcel is remembered for a day.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -18,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::broker::{Broker, Shared};
-use crate::handler::{AckOutcome, AckTicket, QoS};
+use crate::handler::{AckOutcome, AckReceiver, AckTicket, QoS};
 use crate::message::Message;
 use crate::persist::{Store, from_ms};
 use crate::session::{Delivery, Session};
@@ -112,6 +113,8 @@ struct Entry {
     parcel: Parcel,
     /// Alive while a session has it.
     placed: Weak<Receipt>,
+    /// That it was delivered is not on disk yet.
+    untold: bool,
 }
 
 /// Goes with a placed parcel, and knows whom to tell of its acknowledgement.
@@ -126,6 +129,23 @@ impl Receipt {
     pub(crate) fn acknowledged(&self) {
         if let Some(parcels) = self.parcels.upgrade() {
             parcels.delivered(self.order);
+        }
+    }
+}
+
+/// Waits for the commit that has a delivery.
+struct Commit {
+    order: u64,
+    parcels: Weak<Parcels>,
+}
+
+impl AckReceiver for Commit {
+    fn resolve(&self, _: u64, outcome: AckOutcome) {
+        let Some(parcels) = self.parcels.upgrade() else { return };
+        match outcome {
+            AckOutcome::Durable(_) => parcels.tell(self.order),
+            // It is written with a later one.
+            AckOutcome::Failed => parcels.tell_when_durable(self.order),
         }
     }
 }
@@ -163,7 +183,9 @@ impl Parcels {
 
     fn get(&self, id: u64) -> Option<Parcel> {
         let inner = self.inner.lock();
-        inner.by_id.get(&id).and_then(|order| inner.all.get(order)).map(|e| e.parcel.clone())
+        let entry = inner.by_id.get(&id).and_then(|order| inner.all.get(order))?;
+        let state = if entry.untold { State::Waiting } else { entry.parcel.state };
+        Some(Parcel { state, ..entry.parcel.clone() })
     }
 
     /// Alters a parcel, here and in the database.
@@ -181,9 +203,28 @@ impl Parcels {
         self.changed.notify_waiters();
     }
 
-    fn delivered(&self, order: u64) {
+    fn delivered(self: &Arc<Self>, order: u64) {
         let Some(at_ms) = self.store.as_ref().map(|store| store.now_ms()) else { return };
+        if let Some(entry) = self.inner.lock().all.get_mut(&order) {
+            entry.untold = true;
+        }
         self.alter(order, |parcel| parcel.state = State::Delivered { at_ms });
+        self.tell_when_durable(order);
+    }
+
+    fn tell_when_durable(self: &Arc<Self>, order: u64) {
+        // A store that is closed would fail the ticket at once, for ever.
+        if let Some(store) = self.store.as_ref().filter(|store| !store.is_closed()) {
+            let receiver = Commit { order, parcels: Arc::downgrade(self) };
+            store.when_durable(AckTicket::new(Arc::new(receiver), 0));
+        }
+    }
+
+    fn tell(&self, order: u64) {
+        if let Some(entry) = self.inner.lock().all.get_mut(&order) {
+            entry.untold = false;
+        }
+        self.changed.notify_waiters();
     }
 
     /// Those that wait and are in nobody's session, in order: of `client`, or of all.
@@ -249,7 +290,7 @@ impl Inner {
     fn insert(&mut self, order: u64, parcel: Parcel) {
         self.bytes += cost(&parcel);
         self.by_id.insert(parcel.id, order);
-        self.all.insert(order, Entry { parcel, placed: Weak::new() });
+        self.all.insert(order, Entry { parcel, placed: Weak::new(), untold: false });
     }
 }
 
@@ -362,5 +403,81 @@ impl Broker {
         let Some(order) = order else { return false };
         parcels.alter(order, |parcel| parcel.answer = Some(answer));
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::tests::{disk::Disk, is_durable};
+
+    fn parcel(id: u64) -> Parcel {
+        Parcel {
+            id,
+            client: "c".into(),
+            topic: "t".into(),
+            payload: Bytes::from_static(b"p"),
+            sent_ms: 1_000,
+            expires_ms: 2_000,
+            state: State::Waiting,
+            answer: None,
+        }
+    }
+
+    fn state(parcels: &Parcels, id: u64) -> State {
+        parcels.get(id).unwrap().state
+    }
+
+    #[test]
+    fn a_delivery_is_told_once_it_is_on_disk_and_a_parcel_that_lost_its_session_is_placed_again() {
+        let disk = Disk::default();
+        let now = Arc::new(std::sync::atomic::AtomicU64::new(1_000));
+        let store = disk.open(&now).store;
+        let parcels = Arc::new(Parcels::new(Some(store.clone())));
+        parcels.add(parcel(7)).unwrap();
+        assert!(matches!(parcels.add(parcel(7)), Err(SendError::Known(_))));
+        assert!(is_durable(&store));
+        let [(order, ..)] = parcels.unplaced(Some("c"))[..] else { panic!("none waits") };
+        let (_, lost) = parcels.place(order).unwrap();
+        assert!(parcels.place(order).is_none() && parcels.unplaced(None).is_empty());
+        drop(lost);
+        let (_, receipt) = parcels.place(order).unwrap();
+        disk.fails.store(true, std::sync::atomic::Ordering::SeqCst);
+        receipt.acknowledged();
+        drop(receipt);
+        assert!(!is_durable(&store));
+        assert_eq!(state(&parcels, 7), State::Waiting, "it is not on disk");
+        assert!(parcels.place(order).is_none(), "and it is not sent again");
+        disk.fails.store(false, std::sync::atomic::Ordering::SeqCst);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while state(&parcels, 7) == State::Waiting {
+            assert!(std::time::Instant::now() < deadline, "the delivery was never told");
+            std::thread::yield_now();
+        }
+        let opened = disk.after_power_loss().open(&now);
+        let again = Parcels::new(None);
+        for (order, parcel) in opened.parcels() {
+            again.restore(order, parcel);
+        }
+        assert_eq!(state(&again, 7), State::Delivered { at_ms: 1_000 });
+        // It is forgotten a day after it was of no more use.
+        now.store(2_000 + REMEMBERED_MS, std::sync::atomic::Ordering::SeqCst);
+        parcels.sweep();
+        assert!(parcels.get(7).is_none());
+    }
+
+    #[test]
+    fn one_client_has_so_many_and_what_expires_is_told() {
+        let now = Arc::new(std::sync::atomic::AtomicU64::new(1_000));
+        let store = Disk::default().open(&now).store;
+        let parcels = Arc::new(Parcels::new(Some(store)));
+        for id in 0..100 {
+            parcels.add(parcel(id)).unwrap();
+        }
+        assert!(matches!(parcels.add(parcel(100)), Err(SendError::Waiting(_))));
+        now.store(2_000, std::sync::atomic::Ordering::SeqCst);
+        parcels.sweep();
+        assert_eq!(state(&parcels, 0), State::Expired);
+        parcels.add(parcel(100)).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! PUBLISH from the client, until its ticket is out.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use super::{End, Link, Pending};
 use crate::ack::index;
 use crate::handler::{AckOutcome, AckTicket, Acknowledgement, Busy, Lane, Origin, Publish, QoS};
 use crate::message::Message;
+use crate::persist::Store;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Version};
@@ -30,14 +32,7 @@ impl Link {
                 return Ok(());
             }
             if self.session.lock().received.contains(&publish.id) {
-                encode::ack(
-                    out,
-                    self.client.version,
-                    AckKind::Received,
-                    publish.id,
-                    Reason::SUCCESS,
-                    &[],
-                );
+                self.repeated(&publish, now, out);
                 return Ok(());
             }
         }
@@ -63,6 +58,23 @@ impl Link {
             self.offer(publish, now);
         }
         Ok(())
+    }
+
+    /// A publish of QoS 2 that subscribers have. It is answered at once, unless the commit that was to
+    /// have it failed: then its ticket failed, and it is answered after the next one.
+    fn repeated(&mut self, publish: &wire::Publish, received: Instant, out: &mut BytesMut) {
+        let ordinary = self.shared.handler.claims(&publish.topic).is_none();
+        let failing = |store: &Arc<Store>| ordinary && store.is_failing();
+        let Some(store) = self.shared.store.clone().filter(failing) else {
+            let (version, kind) = (self.client.version, AckKind::Received);
+            return encode::ack(out, version, kind, publish.id, Reason::SUCCESS, &[]);
+        };
+        self.shared.in_flight_publishes.fetch_add(1, Ordering::Relaxed);
+        let slot = self.acks.open(Lane::Normal);
+        store.when_durable(AckTicket::new(self.acks.clone(), slot));
+        let (id, qos) = (publish.id, publish.qos);
+        let pending = Pending { id, qos, received, bytes: 0, message: None, refused: None };
+        self.pend(Lane::Normal, pending);
     }
 
     /// Hands a publish to whoever it is for.

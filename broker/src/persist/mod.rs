@@ -53,7 +53,7 @@ mod pending;
 mod restore;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub(crate) use kept::Kept;
@@ -99,6 +99,11 @@ impl Opened {
         let store = Store::start(database, reopen, options.clock, first_number)
             .map_err(OpenError::Thread)?;
         Ok(Self { store, loaded })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parcels(self) -> Vec<(u64, crate::parcel::Parcel)> {
+        self.loaded.parcels
     }
 }
 

@@ -100,7 +100,7 @@ impl<K: Hash + Eq, V> Changes<K, V> {
 
     /// Puts beneath what is here what an earlier commit failed to write. Whether that is on disk
     /// nobody knows.
-    fn beneath(&mut self, earlier: Self) {
+    pub(super) fn beneath(&mut self, earlier: Self) {
         for (key, change) in earlier.0 {
             self.0.entry(key).or_insert(Change { stored: true, ..change }).stored = true;
         }

@@ -1,1 +1,75 @@
+//! The database under a broker's feet: bytes, differences, failures, and kills.
 
+mod bytes_on_disk;
+pub(crate) mod disk;
+mod kills;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::pending::Changes;
+use super::{ClockMs, Store};
+use crate::handler::{AckOutcome, AckReceiver, AckTicket};
+
+/// A clock that the test moves.
+pub(super) fn clock(now: &Arc<AtomicU64>) -> ClockMs {
+    let now = Arc::clone(now);
+    Arc::new(move || now.load(Ordering::SeqCst))
+}
+
+/// Remembers how its tickets ended.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Mutex<Vec<AckOutcome>>);
+
+impl AckReceiver for Answers {
+    fn resolve(&self, _: u64, outcome: AckOutcome) {
+        self.0.lock().push(outcome);
+    }
+}
+
+/// Waits until everything that was noted has an outcome, and says whether it is on disk.
+pub(crate) fn is_durable(store: &Store) -> bool {
+    let answers = Arc::new(Answers::default());
+    store.when_durable(AckTicket::new(answers.clone(), 0));
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(outcome) = answers.0.lock().first() {
+            return matches!(outcome, AckOutcome::Durable(_));
+        }
+        assert!(std::time::Instant::now() < deadline, "no outcome");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_comes_and_goes_before_a_commit_is_not_written_and_what_was_written_is_removed() {
+    let mut changes = Changes::<u64, &str>::default();
+    changes.put(1, "new", false);
+    changes.put(1, "newer", false);
+    changes.remove(1);
+    assert!(changes.is_empty());
+    changes.put(2, "replaces one that may be there", true);
+    changes.remove(2);
+    changes.remove(3);
+    let mut removed: Vec<_> = changes.iter().map(|(key, value)| (*key, value.copied())).collect();
+    removed.sort_unstable();
+    assert_eq!(removed, [(2, None), (3, None)]);
+}
+
+#[test]
+fn what_a_failed_commit_may_have_written_is_removed_all_the_same() {
+    let mut earlier = Changes::<u64, &str>::default();
+    earlier.put(1, "one", false);
+    earlier.put(2, "two", false);
+    let mut later = Changes::default();
+    later.put(2, "two again", true);
+    later.remove(3);
+    later.beneath(earlier);
+    later.remove(1);
+    let mut all: Vec<_> = later.iter().map(|(key, value)| (*key, value.copied())).collect();
+    all.sort_unstable();
+    assert_eq!(all, [(1, None), (2, Some("two again")), (3, None)]);
+}

@@ -163,6 +163,11 @@ impl Store {
         self.notes.inner.lock().done >= mark
     }
 
+    /// Whether nothing more is kept.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.notes.inner.lock().closed
+    }
+
     /// Whether the last commit failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.notes.failing.load(Ordering::Acquire)

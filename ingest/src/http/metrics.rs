@@ -102,6 +102,18 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_subscriber_messages_dropped_total", "Messages dropped for a slow subscriber."),
     counter("loushan_retained_refused_total", "Messages not retained: no room."),
     counter(
+        "loushan_absent_messages_refused_total",
+        "Messages not kept for an absent client: no room.",
+    ),
+    counter("loushan_session_commits_total", "Commits of sessions and retained messages."),
+    counter(
+        "loushan_session_commit_failures_total",
+        "Commits of sessions that failed and were tried again.",
+    ),
+    seconds("loushan_session_commit_latency_seconds", "How long a commit of sessions took."),
+    counter("loushan_session_records_written_total", "Records in those commits."),
+    gauge("loushan_session_records_waiting", "Records for the next commit of sessions."),
+    counter(
         "loushan_topics_refused_total",
         "Publishes, wills and filters whose topic is longer or deeper than configured.",
     ),

@@ -1,0 +1,114 @@
+//! A disk in memory that fails when told to, and forgets what was not synced.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use redb::{Database, StorageBackend};
+
+use super::{clock, is_durable};
+use crate::message::tests::message;
+use crate::persist::open::Reopen;
+use crate::persist::{Opened, Store, tables};
+
+/// See the module. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    synced: Arc<Mutex<Vec<u8>>>,
+    pub(crate) fails: Arc<AtomicBool>,
+}
+
+impl Disk {
+    /// The disk after a power loss.
+    pub(crate) fn after_power_loss(&self) -> Self {
+        let synced = self.synced.lock().clone();
+        Self {
+            bytes: Arc::new(Mutex::new(synced.clone())),
+            synced: Arc::new(Mutex::new(synced)),
+            fails: Arc::default(),
+        }
+    }
+
+    /// What a broker opens.
+    pub(crate) fn open(&self, now: &Arc<AtomicU64>) -> Opened {
+        let database = redb::Builder::new().create_with_backend(self.clone()).unwrap();
+        if self.synced.lock().is_empty() || tables::load(&database).is_err() {
+            tables::begin(&database).unwrap();
+        }
+        let loaded = tables::load(&database).unwrap();
+        let disk = self.clone();
+        let reopen: Reopen = Box::new(move || {
+            let database: Database = redb::Builder::new().create_with_backend(disk.clone())?;
+            Ok(database)
+        });
+        let numbers = loaded.sessions.iter().map(|session| session.record.number);
+        let first = numbers.max().unwrap_or(0) + 1;
+        let store = Store::start(database, reopen, clock(now), first).unwrap();
+        Opened { store, loaded }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.fails.load(Ordering::SeqCst) { Err(io::Error::other("bad disk")) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.bytes.lock();
+        let at = usize::try_from(offset).unwrap();
+        out.copy_from_slice(bytes.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.bytes.lock().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        let bytes = self.bytes.lock().clone();
+        *self.synced.lock() = bytes;
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        let at = usize::try_from(offset).unwrap();
+        self.bytes.lock()[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_failed_commit_fails_its_tickets_is_told_and_is_made_good_when_the_disk_is_well() {
+    let disk = Disk::default();
+    let now = Arc::new(AtomicU64::new(1_000));
+    let store = disk.open(&now).store;
+    store.retain(&message("a", "before"), false);
+    assert!(is_durable(&store) && store.trouble().is_none());
+    disk.fails.store(true, Ordering::SeqCst);
+    store.retain(&message("a", "meanwhile"), true);
+    store.retain(&message("b", "comes and goes"), false);
+    assert!(!is_durable(&store));
+    assert!(store.trouble().unwrap().contains("bad disk") && store.is_failing());
+    store.forget_retained(&"b".into());
+    let loaded = disk.after_power_loss().open(&now).loaded;
+    assert_eq!(loaded.retained[0].message.payload, "before");
+    disk.fails.store(false, Ordering::SeqCst);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !is_durable(&store) {
+        assert!(std::time::Instant::now() < deadline, "it did not get well");
+    }
+    assert!(store.trouble().is_none() && !store.is_failing());
+    let loaded = disk.after_power_loss().open(&now).loaded;
+    let retained: Vec<_> = loaded.retained.iter().map(|it| &it.message.payload[..]).collect();
+    assert_eq!(retained, [b"meanwhile"]);
+}
