@@ -26,6 +26,7 @@ mod session;
 mod shared;
 mod subscribe;
 mod topics;
+mod websocket;
 mod will;
 
 use loushan_broker::config::BrokerConfig;

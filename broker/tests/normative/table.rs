@@ -18,6 +18,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("shared", include_str!("shared.rs")),
     ("subscribe", include_str!("subscribe.rs")),
     ("topics", include_str!("topics.rs")),
+    ("websocket", include_str!("websocket.rs")),
     ("will", include_str!("will.rs")),
 ];
 
