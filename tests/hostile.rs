@@ -177,9 +177,9 @@ async fn never_reads(address: SocketAddr, service: &Service) {
     let mut deaf = Raw::open_small(address).await;
     deaf.send(&connect("deaf", 0, None)).await;
     assert_eq!(deaf.next().await, Some((0x20, vec![0, 0])));
-    for filter in ["#", "nb1/#", "flood/+"] {
-        deaf.subscribe(filter, 1).await;
-    }
+    // Not even what it asked for is read.
+    let filters = ["#", "nb1/#", "flood/+"].map(|filter| [text(filter), vec![1]].concat());
+    deaf.send(&packet(0x82, &[[0, 1].as_slice(), &filters.concat()].concat())).await;
     let mut loud = Raw::connected(address, "loud").await;
     let begun = Instant::now();
     let payload = vec![7; 64 * 1024];
