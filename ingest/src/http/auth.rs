@@ -256,9 +256,7 @@ pub(super) async fn reload(
         Ok(Reloaded { users, revoked }) => {
             Ok(Json(json!({ "users": users, "disconnected": revoked })))
         }
-        Err(error) => {
-            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
-        }
+        Err(error) => Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
     }
 }
 

@@ -323,7 +323,8 @@ async fn a_caller_is_told_who_it_is_and_an_admin_reloads_users_and_rights() {
     assert_eq!(server.get("/api/v1/whoami").await.1, json!({ "name": null, "admin": false }));
     let client = reqwest::Client::new();
     let me = client.get(server.url("/api/v1/whoami")).bearer_auth(&server.token);
-    let me: Value = serde_json::from_slice(&me.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    let me: Value =
+        serde_json::from_slice(&me.send().await.unwrap().bytes().await.unwrap()).unwrap();
     assert_eq!(me, json!({ "name": "admin.token", "admin": true }));
     let reload = || client.post(server.url("/api/v1/identity/reload"));
     assert_eq!(reload().send().await.unwrap().status().as_u16(), 401);

@@ -63,11 +63,7 @@ async fn try_start(io: &SimIo, config: Config) -> Result<Service, StartError> {
     start_on(listeners, io, config).await
 }
 
-async fn start_on(
-    listeners: Listeners,
-    io: &SimIo,
-    config: Config,
-) -> Result<Service, StartError> {
+async fn start_on(listeners: Listeners, io: &SimIo, config: Config) -> Result<Service, StartError> {
     let outside = Outside {
         listeners,
         clock: Clock::manual(i64::try_from(NOW_MS).unwrap() * 1_000_000),
