@@ -243,8 +243,9 @@ impl Shared {
     }
 
     /// A connection's session is to outlive it by `expiry_s`, or to end with it if that is 0.
-    pub(crate) fn keep(&self, session: &Session, expiry_s: u32) {
+    pub(crate) fn keep(&self, attached: &Attached, expiry_s: u32) {
         let Some(store) = &self.store else { return };
+        let session = &attached.session;
         let mut state = session.lock();
         if expiry_s == 0 {
             if let Some(kept) = state.kept.take() {
@@ -253,7 +254,7 @@ impl Shared {
             return;
         }
         let kept = state.kept.get_or_insert_with(|| Kept::begin(store, &session.client_id));
-        kept.connected(expiry_s);
+        kept.connected(expiry_s, attached.owner.clone());
     }
 
     /// The next message to be retained gets a greater number than `order`.
@@ -278,7 +279,15 @@ impl Shared {
         }
     }
 
+    /// Publishes a will that was kept, if its client may still publish it: rights may have changed
+    /// since they were looked at when its connection ended.
     pub(crate) fn publish_will(self: &Arc<Self>, will: PendingWill) {
+        if !will.is_allowed() {
+            self.metrics.publishes_denied.increment(1);
+            tracing::warn!(client = %will.client_id, topic = ?will.will.topic,
+                "a will is not published: its client may not publish it any more");
+            return;
+        }
         if let Some(begun) = Publication::begin(self, will) {
             let shared = Arc::clone(self);
             self.tasks.spawn(async move { begun.finish(&shared).await });

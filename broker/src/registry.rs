@@ -4,6 +4,10 @@
 //! once) → attached again, by a connection that takes the session over, or replaces it if it starts
 //! clean. Two connections never hold one session: the later asks the earlier to go and waits until it
 //! has.
+//!
+//! A session is its user's. A client of another one that comes with the same client id is refused, or
+//! has its way, by its [`Claim`]; the owner stays the same as long as the session does. A session that
+//! is nobody's becomes the first user's that takes it over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Claim;
 use crate::session::{QueueLimits, Session};
 use crate::will::PendingWill;
 
@@ -27,6 +32,7 @@ pub(crate) struct Registry {
 #[derive(Debug)]
 struct Entry {
     session: Arc<Session>,
+    owner: Option<Arc<str>>,
     state: State,
 }
 
@@ -36,10 +42,47 @@ enum State {
     Away { expires: Instant, will: Option<PendingWill> },
 }
 
+/// Who comes for a session.
+#[derive(Debug)]
+pub(crate) struct Comer<'a> {
+    pub(crate) user: Option<&'a Arc<str>>,
+    pub(crate) claim: Claim,
+}
+
+impl Comer<'_> {
+    /// Whether an owner's session is another's than the comer's.
+    fn is_foreign(&self, owner: Option<&Arc<str>>) -> bool {
+        owner.is_some_and(|owner| self.user != Some(owner))
+    }
+}
+
+/// The session is another user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Foreign;
+
+/// Why a session is not to be had, now or at all.
+enum Held {
+    /// Until this is cancelled.
+    Until(CancellationToken),
+    Foreign,
+}
+
+impl Entry {
+    /// Whether nobody will hold the session again.
+    fn is_over(&self) -> bool {
+        match &self.state {
+            State::Live { gone, .. } => gone.is_cancelled(),
+            State::Away { expires, .. } => *expires <= Instant::now(),
+        }
+    }
+}
+
 /// A connection's hold on its session.
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
+    /// The user whose session it is, if it is one's.
+    pub(crate) owner: Option<Arc<str>>,
     /// There was a session, and this is it.
     pub(crate) present: bool,
     /// Cancelled when another connection wants the session.
@@ -74,19 +117,39 @@ impl Registry {
 
     /// Gets the session of `client_id` for a new connection, waiting until a former one has let it
     /// go. Cancel-safe.
-    pub(crate) async fn attach(&self, client_id: &Arc<str>, clean: bool) -> Attached {
+    ///
+    /// # Errors
+    /// When it is another user's, and stays it.
+    pub(crate) async fn attach(
+        &self,
+        client_id: &Arc<str>,
+        comer: Comer<'_>,
+        clean: bool,
+    ) -> Result<Attached, Foreign> {
         loop {
-            match self.try_attach(client_id, clean) {
-                Ok(attached) => return attached,
-                Err(gone) => gone.cancelled().await,
+            match self.try_attach(client_id, &comer, clean) {
+                Ok(attached) => return Ok(attached),
+                Err(Held::Until(gone)) => gone.cancelled().await,
+                Err(Held::Foreign) => return Err(Foreign),
             }
         }
     }
 
-    fn try_attach(&self, client_id: &Arc<str>, clean: bool) -> Result<Attached, CancellationToken> {
+    fn try_attach(
+        &self,
+        client_id: &Arc<str>,
+        comer: &Comer<'_>,
+        clean: bool,
+    ) -> Result<Attached, Held> {
         let mut clients = self.clients.lock();
         let (mut session, mut will_due, mut replaced) = (None, None, None);
+        let mut owner = comer.user.cloned();
         if let Some(entry) = clients.get_mut(client_id) {
+            let foreign = comer.is_foreign(entry.owner.as_ref());
+            if foreign && comer.claim == Claim::Own && !entry.is_over() {
+                return Err(Held::Foreign);
+            }
+            let clean = clean || foreign && comer.claim == Claim::Name;
             match &mut entry.state {
                 // Its task ended without letting go: a handler of the owner's panicked on it.
                 State::Live { gone, .. } if gone.is_cancelled() => {
@@ -94,21 +157,25 @@ impl Registry {
                 }
                 State::Live { kick, gone } => {
                     kick.cancel();
-                    return Err(gone.clone());
+                    return Err(Held::Until(gone.clone()));
                 }
                 State::Away { expires, will } if clean || *expires <= Instant::now() => {
                     will_due = will.take();
                     replaced = Some(entry.session.clone());
                 }
-                State::Away { .. } => session = Some(entry.session.clone()),
+                State::Away { .. } => {
+                    session = Some(entry.session.clone());
+                    owner = entry.owner.clone().or(owner);
+                }
             }
         }
         let present = session.is_some();
         let session = session.unwrap_or_else(|| self.new_session(client_id));
         let (kick, gone) = (CancellationToken::new(), CancellationToken::new());
         let state = State::Live { kick: kick.clone(), gone: gone.clone() };
-        clients.insert(client_id.clone(), Entry { session: session.clone(), state });
-        Ok(Attached { session, present, kick, will_due, replaced, gone })
+        let entry = Entry { session: session.clone(), owner: owner.clone(), state };
+        clients.insert(client_id.clone(), entry);
+        Ok(Attached { session, owner, present, kick, will_due, replaced, gone })
     }
 
     fn new_session(&self, client_id: &Arc<str>) -> Arc<Session> {
@@ -151,11 +218,12 @@ impl Registry {
     pub(crate) fn restore(
         &self,
         session: Arc<Session>,
+        owner: Option<Arc<str>>,
         expires: Instant,
         will: Option<PendingWill>,
     ) {
         let state = State::Away { expires, will };
-        self.clients.lock().insert(session.client_id.clone(), Entry { session, state });
+        self.clients.lock().insert(session.client_id.clone(), Entry { session, owner, state });
     }
 
     /// The session of a client that is connected.
@@ -228,6 +296,9 @@ fn evict(clients: &mut HashMap<Arc<str>, Entry>, max_away: usize) -> Option<Ende
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOBODY: Comer<'static> = Comer { user: None, claim: Claim::Own };
+
     fn registry(max_away: usize) -> Registry {
         let limits = QueueLimits::new(1000, 1000);
         Registry::new(max_away, Arc::new(limits))
@@ -237,11 +308,11 @@ mod tests {
     async fn a_session_passes_from_a_connection_to_the_next_when_it_has_let_go() {
         let registry = Arc::new(registry(10));
         let id = Arc::<str>::from("c");
-        let first = registry.attach(&id, false).await;
+        let first = registry.attach(&id, NOBODY, false).await.unwrap();
         assert!(!first.present && registry.is_connected("c"));
         let second = tokio::spawn({
             let (registry, id) = (registry.clone(), id.clone());
-            async move { registry.attach(&id, false).await }
+            async move { registry.attach(&id, NOBODY, false).await.unwrap() }
         });
         first.kick.cancelled().await;
         tokio::task::yield_now().await;
@@ -252,7 +323,7 @@ mod tests {
         // A task that vanished without letting go is nobody to wait for.
         let lost = second.session.clone();
         drop(second);
-        let third = registry.attach(&id, false).await;
+        let third = registry.attach(&id, NOBODY, false).await.unwrap();
         assert!(!third.present && third.replaced.as_ref().is_some_and(|s| Arc::ptr_eq(s, &lost)));
     }
 
@@ -260,7 +331,7 @@ mod tests {
     async fn sessions_expire_and_the_first_to_expire_makes_room() {
         let registry = registry(2);
         for (name, seconds) in [("a", 30), ("b", 10), ("c", 20)] {
-            let attached = registry.attach(&name.into(), false).await;
+            let attached = registry.attach(&name.into(), NOBODY, false).await.unwrap();
             let ended = registry.detach(&attached, Duration::from_secs(seconds), None);
             let names: Vec<_> = ended.iter().map(|ended| &*ended.session.client_id).collect();
             assert_eq!(names, if name == "c" { vec!["b"] } else { vec![] });
@@ -268,7 +339,53 @@ mod tests {
         tokio::time::advance(Duration::from_secs(25)).await;
         let (ended, _) = registry.sweep(Instant::now());
         assert_eq!(ended.len(), 1);
-        assert!(registry.attach(&"a".into(), false).await.present);
-        assert!(!registry.attach(&"c".into(), false).await.present);
+        assert!(registry.attach(&"a".into(), NOBODY, false).await.unwrap().present);
+        assert!(!registry.attach(&"c".into(), NOBODY, false).await.unwrap().present);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_its_users_until_it_is_over() {
+        let registry = registry(10);
+        let [ada, bob] = ["ada", "bob"].map(Arc::<str>::from);
+        let by = |user, claim| Comer { user: Some(user), claim };
+        let id = Arc::<str>::from("c");
+        let first = registry.attach(&id, by(&ada, Claim::Own), false).await.unwrap();
+        for clean in [false, true] {
+            for comer in [by(&bob, Claim::Own), NOBODY] {
+                assert_eq!(registry.attach(&id, comer, clean).await.unwrap_err(), Foreign);
+            }
+        }
+        assert!(!first.kick.is_cancelled(), "nobody was thrown out");
+        registry.detach(&first, Duration::from_secs(60), None);
+        let refused = registry.attach(&id, by(&bob, Claim::Own), true).await;
+        assert_eq!(refused.unwrap_err(), Foreign);
+        // An admin has it as it is, and it stays its owner's.
+        let admin = registry.attach(&id, by(&bob, Claim::Any), false).await.unwrap();
+        assert!(admin.present && admin.owner.as_ref() == Some(&ada));
+        registry.detach(&admin, Duration::from_secs(60), None);
+        assert!(registry.attach(&id, by(&bob, Claim::Own), false).await.is_err());
+        // A station has its name, and nothing of what another left under it.
+        let station = registry.attach(&id, by(&bob, Claim::Name), false).await.unwrap();
+        assert!(!station.present && station.owner.as_ref() == Some(&bob));
+        assert!(station.replaced.is_some());
+        registry.detach(&station, Duration::from_secs(60), None);
+        assert!(registry.attach(&id, by(&bob, Claim::Name), false).await.unwrap().present);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(!registry.attach(&id, by(&ada, Claim::Own), false).await.unwrap().present);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_nobodys_becomes_the_first_users_that_takes_it() {
+        let registry = registry(10);
+        let [ada, bob] = ["ada", "bob"].map(Arc::<str>::from);
+        let by = |user| Comer { user: Some(user), claim: Claim::Own };
+        let id = Arc::<str>::from("c");
+        for comer in [NOBODY, by(&ada)] {
+            let attached = registry.attach(&id, comer, false).await.unwrap();
+            registry.detach(&attached, Duration::from_secs(60), None);
+        }
+        assert!(registry.attach(&id, NOBODY, false).await.is_err());
+        assert!(registry.attach(&id, by(&bob), false).await.is_err());
+        assert!(registry.attach(&id, by(&ada), false).await.unwrap().present);
     }
 }

@@ -1,11 +1,13 @@
 //! Wills: kept by the link, published by the broker.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::auth::Rights;
 use crate::broker::Shared;
 use crate::handler::{AckOutcome, AckReceiver, AckTicket, Busy, Origin, Publish};
 use crate::message::Message;
@@ -18,12 +20,31 @@ const TRY_FOR: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A will whose connection has ended.
-#[derive(Debug)]
 pub(crate) struct PendingWill {
     pub(crate) client_id: Arc<str>,
     pub(crate) will: Will,
     /// When it is to be published if the client does not come back.
     pub(crate) due: Instant,
+    /// What its client may do. `None` if a former process kept it, which looked at them last.
+    pub(crate) rights: Option<Arc<dyn Rights>>,
+}
+
+impl PendingWill {
+    /// Whether its client may publish it now.
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.may_publish(&self.will.topic))
+    }
+}
+
+// By hand: rights have nothing to show.
+impl fmt::Debug for PendingWill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingWill")
+            .field("client_id", &self.client_id)
+            .field("will", &self.will)
+            .field("due", &self.due)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Answers one ticket.

@@ -20,8 +20,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const UPLINK: &str = "nb1/xinpu/bs1/u/t";
 const FOREIGN: &str = "nb1/xinpu/bs2/u/t";
 
-/// A broker with users `bs1` (station), `bs2` (station), `ops` (operator) and `root` (admin), whose
-/// passwords are their names.
+/// A broker with users `bs1` and `bs2` (stations), `ops` and `eve` (operators) and `root` (admin),
+/// whose passwords are their names.
 struct Fixture {
     running: Running,
     directory: Arc<Directory>,
@@ -41,6 +41,7 @@ impl Fixture {
             ("bs1", RoleName::Station),
             ("bs2", RoleName::Station),
             ("ops", RoleName::Operator),
+            ("eve", RoleName::Operator),
             ("root", RoleName::Admin),
         ] {
             let region = (role == RoleName::Station).then_some("xinpu");
@@ -82,6 +83,19 @@ impl Fixture {
     async fn offered(&mut self) -> (Publish, AckTicket) {
         within("an offer", self.offers.recv()).await.unwrap()
     }
+}
+
+/// CONNECT of MQTT 5 with a session that is kept for a minute, and a will that comes `delay` seconds
+/// after it is lost.
+fn with_will(name: &str, client: &str, topic: &str, delay: u8) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend([5, 0xc4, 0, 0, 5, 0x11, 0, 0, 0, 60]);
+    body.extend(text(client));
+    body.extend([5, 0x18, 0, 0, 0, delay]);
+    for part in [topic, "gone", name, name] {
+        body.extend(text(part));
+    }
+    packet(0x10, &body)
 }
 
 fn connect(version: u8, client: &str, login: Option<(&str, &str)>) -> Vec<u8> {
@@ -277,4 +291,51 @@ async fn guessing_is_bounded() {
     }
     assert_eq!(fixture.code(5, "x", Some(("ops", "ops"))).await, 0x9f);
     assert_eq!(fixture.code(5, "bs1", Some(("bs1", "bs1"))).await, 0, "another user");
+}
+
+#[tokio::test]
+async fn a_session_is_not_taken_over_by_another_user() {
+    let fixture = Fixture::start().await;
+    let mut owner = fixture.running.raw().await;
+    owner.send(&with_will("ops", "desk", "desk/gone", 60)).await;
+    assert_eq!(owner.packet().await[3], 0);
+    let others = [(4, 2), (5, 0x85)];
+    for (version, refused) in others {
+        assert_eq!(fixture.code(version, "desk", Some(("eve", "eve"))).await, refused);
+    }
+    owner.send(&subscribe_v5(1, &[], &[("desk/#", 1)])).await;
+    owner.expect(&[0x90, 4, 0, 1, 0, 1]).await;
+    drop(owner);
+    // Kept for its owner; one that starts clean would end it.
+    for (version, refused) in others {
+        assert_eq!(fixture.code(version, "desk", Some(("eve", "eve"))).await, refused);
+    }
+    let mut owner = fixture.running.raw().await;
+    owner.send(&with_will("ops", "desk", "desk/gone", 60)).await;
+    assert_eq!(owner.packet().await[2..4], [1, 0], "the session is there");
+    assert_eq!(fixture.code(5, "desk", Some(("root", "root"))).await, 0, "an admin may");
+    owner.expect_disconnect(0x8e).await;
+}
+
+#[tokio::test]
+async fn a_kept_will_is_not_published_for_a_user_who_is_no_more() {
+    let fixture = Fixture::start().await;
+    let mut root = fixture.connect(4, "root").await;
+    root.send(&subscribe_v4(1, "gone/+", 0)).await;
+    root.expect(&[0x90, 3, 0, 1, 0]).await;
+    for (name, delay) in [("ops", 1), ("eve", 2)] {
+        let mut raw = fixture.running.raw().await;
+        raw.send(&with_will(name, name, &format!("gone/{name}"), delay)).await;
+        assert_eq!(raw.packet().await[3], 0);
+        // What no packet begins with. The will is kept before the last words are written.
+        raw.send(&[0, 0]).await;
+        let farewell = raw.packet().await;
+        assert_eq!(farewell[0], 0xe0, "{farewell:02x?}");
+    }
+    let mut users = Users::read(&fixture.users()).unwrap();
+    users.remove("ops");
+    users.write(&fixture.users()).unwrap();
+    fixture.directory.reload().unwrap();
+    // What is due first would come first.
+    root.expect(&publish_v4(0, "gone/eve", None, b"gone")).await;
 }

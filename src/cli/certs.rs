@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use loushan_schemas::ids::{Region, StationId};
@@ -18,6 +19,13 @@ use super::Failure;
 
 /// Names of this machine, which a server's certificate has in any case.
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// How long the certificates are good for. Clients refuse those of more than 825 days, some of more
+/// than 398; by then nobody should still be trying.
+const VALID: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How far a client's clock may be behind ours.
+const BEHIND: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -68,7 +76,7 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     let dir = dir.display();
     let (region, topic) = (&args.region, format!("nb1/{}/{station}/state", args.region));
     print!(
-        "Made in {dir}: ca.crt, server.crt, {station}.crt and their keys.\n\
+        "Made in {dir}: ca.crt, server.crt, {station}.crt and their keys, for a year.\n\
          \n\
          In the configuration:\n\
          \n\
@@ -93,6 +101,7 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
 /// The files by name, with their modes.
 fn make(args: &Args) -> anyhow::Result<Vec<(String, String, u32)>> {
     let mut params = CertificateParams::default();
+    expire(&mut params)?;
     params.distinguished_name.push(DnType::CommonName, "Loushan development CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -126,12 +135,21 @@ fn end_entity(
     name: &str,
     usage: ExtendedKeyUsagePurpose,
 ) -> anyhow::Result<(String, String)> {
+    expire(&mut params)?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     let key = KeyPair::generate()?;
     Ok((params.signed_by(&key, ca)?.pem(), key.serialize_pem()))
+}
+
+fn expire(params: &mut CertificateParams) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(BEHIND);
+    params.not_after = epoch + (now + VALID);
+    Ok(())
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {

@@ -9,7 +9,8 @@
 //! 4. nothing, where anonymous clients are let in. Where there is nothing to check a user name
 //!    against, it counts for nothing.
 //!
-//! A station's client id is its name, and nobody else's is. Files are read again by
+//! A station's client id is its name, and nobody else's is. Not every station is in the users file,
+//! so a session belongs to the user that began it as well: see [`Claim`]. Files are read again by
 //! [`Directory::reload`]; if one of them is bad, none is taken and what was known still holds.
 
 use std::future::Future;
@@ -24,11 +25,11 @@ use tokio::time::Instant;
 use super::attempts::{Attempt, Attempts};
 use super::certificate::{self, Whose};
 use super::files::{AuthConfig, Book, LoadError, Stamps};
-use super::jwt::{Bearer, looks_like_token};
+use super::jwt::{Bearer, TokenError, looks_like_token};
 use super::live::{All, Basis, Live, may_be_called};
 use super::password::{Passwords, Verdict};
 use super::role::Role;
-use super::{Authority, Credentials, Grant, Refusal};
+use super::{Authority, Claim, Credentials, Grant, Refusal};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -116,8 +117,11 @@ impl Directory {
         *self.fault.lock() = None;
         self.passwords.keep(|name| book.users.get(name).is_some());
         let live = self.live.now();
-        let stays = |live: &&Arc<Live>| live.look_up(&book, self.config.anonymous);
-        let revoked = live.len() - live.iter().filter(stays).count();
+        // Some have left, and their wills are still to come.
+        let goes = |live: &&Arc<Live>| {
+            !live.revoked.is_cancelled() && !live.look_up(&book, self.config.anonymous)
+        };
+        let revoked = live.iter().filter(goes).count();
         let users = book.users.iter().count();
         tracing::info!(users, revoked, "users and rights were reloaded");
         Ok(Reloaded { users, revoked })
@@ -213,13 +217,16 @@ impl Directory {
     }
 
     fn by_token(&self, address: IpAddr, token: &str) -> Result<Bearer, Refusal> {
-        let Some(config) = &self.config.jwt else { return Err(Refusal::BadCredentials) };
         // Whose it would be cannot be known before it is verified.
         let attempt = Attempt::new(address, "");
         if !self.attempts.allows_address(&attempt, Instant::now()) {
             return Err(Refusal::TooManyAttempts);
         }
-        self.book().keys.verify(token, config, (self.clock)()).map_err(|error| {
+        let bearer = match &self.config.jwt {
+            Some(config) => self.book().keys.verify(token, config, (self.clock)()),
+            None => Err(TokenError::NoKey),
+        };
+        bearer.map_err(|error| {
             tracing::debug!(%address, %error, "a token is refused");
             self.attempts.failed(&attempt, Instant::now());
             Refusal::BadCredentials
@@ -307,6 +314,11 @@ impl Directory {
         if !may_be_called(credentials.client_id, &role, &self.book()) {
             return Err(Refusal::NotAuthorized);
         }
+        let claim = match role {
+            Role::Station(_) => Claim::Name,
+            Role::Admin => Claim::Any,
+            Role::Operator | Role::Anonymous => Claim::Own,
+        };
         let live = self.live.enter(credentials.client_id, user.clone(), basis, role);
         // After it has entered: a reload either finds it there or is found here.
         if !live.look_up(&self.book(), self.config.anonymous) {
@@ -314,7 +326,7 @@ impl Directory {
         }
         let revoked = live.revoked.clone();
         let expires = expires_in.and_then(|left| Instant::now().checked_add(left));
-        Ok(Grant { user, rights: live, expires, revoked })
+        Ok(Grant { user, claim, rights: live, expires, revoked })
     }
 }
 

@@ -105,8 +105,13 @@ impl Pattern {
         if reach == Reach::Mqtt && filter.starts_with('$') && self.begins_with_wildcard() {
             return false;
         }
-        // No topic is without levels: a filter `#` is one that begins with any.
-        let filter = if filter == "#" { "+/#" } else { filter };
+        // No topic is empty: what a filter `#` matches begins with some level, and what `/#` matches,
+        // which would match the empty one as well, has a second.
+        let filter = match filter {
+            "#" => "+/#",
+            "/#" => "/+/#",
+            other => other,
+        };
         let mut filter = filter.split('/');
         for level in &self.0 {
             if *level == Level::Rest {
@@ -184,6 +189,9 @@ mod tests {
             ("a/#", "#", false),
             ("a/#", "+/b", false),
             ("a/+/#", "a/#", false),
+            ("/+/#", "/#", true),
+            ("/#", "/#", true),
+            ("/+", "/#", false),
             ("a/+", "a/+", true),
             ("a/+", "a/#", false),
             ("a/b", "a/+", false),

@@ -4,6 +4,9 @@
 //! credentials it came with stays, and goes on under the new rules; everyone else goes. So a removed
 //! user, a changed password, a withdrawn key or a client id that is now a station's ends the
 //! connection; another role, region or rule does not, and holds from the next packet on.
+//!
+//! Whoever goes may leave a will, which is held against what its user may do by then: one whose
+//! password was changed still has its rights, one who is no more has none.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +22,7 @@ use super::filter::Names;
 use super::jwt::Fingerprint;
 use super::password::PasswordHash;
 use super::role::Role;
+use super::users::User;
 
 /// By what a client was let in, as far as it can be taken back.
 #[derive(Debug, Clone)]
@@ -48,7 +52,8 @@ pub(super) struct Live {
 }
 
 struct Now {
-    role: Role,
+    /// `None` of somebody who is no more.
+    role: Option<Role>,
     acl: Arc<Acl>,
 }
 
@@ -75,7 +80,7 @@ impl All {
             client: client.into(),
             user,
             basis,
-            now: RwLock::new(Now { role, acl: Arc::default() }),
+            now: RwLock::new(Now { role: Some(role), acl: Arc::default() }),
             revoked: CancellationToken::new(),
         });
         self.clients.lock().insert(number, Arc::downgrade(&live));
@@ -91,38 +96,46 @@ impl All {
 impl Live {
     /// Looks the client up anew; whether it is still allowed. If not, it is disconnected.
     pub(super) fn look_up(&self, book: &Book, anonymous: bool) -> bool {
-        match self.role(book, anonymous) {
-            Some(role) => {
-                *self.now.write() = Now { role, acl: Arc::clone(&book.acl) };
-                true
-            }
-            None => {
-                self.revoked.cancel();
-                false
-            }
+        let role = self.role(book, anonymous);
+        let stays = role.is_some();
+        let role = role.or_else(|| self.listed(book).map(|user| user.role.clone()));
+        *self.now.write() = Now { role, acl: Arc::clone(&book.acl) };
+        if !stays {
+            self.revoked.cancel();
         }
+        stays
+    }
+
+    fn listed<'b>(&self, book: &'b Book) -> Option<&'b User> {
+        book.users.get(self.user.as_deref()?).map(|(_, user)| user)
     }
 
     /// The role that it has by the book; `None` if it would not be let in.
     fn role(&self, book: &Book, anonymous: bool) -> Option<Role> {
-        let listed = || book.users.get(self.user.as_deref()?).map(|(_, user)| user);
         let role = match &self.basis {
             Basis::Anonymous if anonymous => Role::Anonymous,
             Basis::Anonymous => return None,
             Basis::Password(hash) => {
-                listed().filter(|user| user.hash.as_ref() == Some(hash))?.role.clone()
+                self.listed(book).filter(|user| user.hash.as_ref() == Some(hash))?.role.clone()
             }
-            Basis::CommonName => listed()?.role.clone(),
-            Basis::Urn => self.now.read().role.clone(),
-            Basis::Token(key) if book.keys.has(key) => self.now.read().role.clone(),
+            Basis::CommonName => self.listed(book)?.role.clone(),
+            Basis::Urn => self.now.read().role.clone()?,
+            Basis::Token(key) if book.keys.has(key) => self.now.read().role.clone()?,
             Basis::Token(_) => return None,
         };
         may_be_called(&self.client, &role, book).then_some(role)
     }
 
-    fn subject<'a>(&'a self, role: &Role) -> Subject<'a> {
+    /// By the rules, or by the role where they say nothing.
+    fn may(
+        &self,
+        rules: impl FnOnce(&Acl, Subject<'_>) -> Option<bool>,
+        otherwise: impl FnOnce(&Role) -> bool,
+    ) -> bool {
+        let now = self.now.read();
+        let Some(role) = &now.role else { return false };
         let names = Names { client: &self.client, user: self.user.as_deref() };
-        Subject { names, role: role.name() }
+        rules(&now.acl, Subject { names, role: role.name() }).unwrap_or_else(|| otherwise(role))
     }
 }
 
@@ -139,21 +152,15 @@ pub(super) fn may_be_called(client: &str, role: &Role, book: &Book) -> bool {
 
 impl Rights for Live {
     fn may_publish(&self, topic: &str) -> bool {
-        let now = self.now.read();
-        let rules = now.acl.publish(topic, self.subject(&now.role));
-        rules.unwrap_or_else(|| now.role.may_publish(topic))
+        self.may(|acl, subject| acl.publish(topic, subject), |role| role.may_publish(topic))
     }
 
     fn may_subscribe(&self, filter: &str) -> bool {
-        let now = self.now.read();
-        let rules = now.acl.subscribe(filter, self.subject(&now.role));
-        rules.unwrap_or_else(|| now.role.may_subscribe(filter))
+        self.may(|acl, subject| acl.subscribe(filter, subject), |role| role.may_subscribe(filter))
     }
 
     fn may_receive(&self, topic: &str) -> bool {
-        let now = self.now.read();
-        let rules = now.acl.receive(topic, self.subject(&now.role));
-        rules.unwrap_or_else(|| now.role.may_subscribe(topic))
+        self.may(|acl, subject| acl.receive(topic, subject), |role| role.may_subscribe(topic))
     }
 }
 

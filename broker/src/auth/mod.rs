@@ -109,14 +109,30 @@ pub enum Refusal {
 /// What a client that was let in may do, and for how long.
 #[derive(Clone)]
 pub struct Grant {
-    /// The name it is known by, where it has one beside its client id.
+    /// The name it is known by, where it has one beside its client id. Its session is this user's.
     pub user: Option<Arc<str>>,
+    /// Whose sessions it may have beside its user's.
+    pub claim: Claim,
     /// What it may do.
     pub rights: Arc<dyn Rights>,
     /// When its credentials expire: it is disconnected then.
     pub expires: Option<Instant>,
     /// Cancelled when it is no longer allowed: it is disconnected at once.
     pub revoked: CancellationToken,
+}
+
+/// What a client may do about a session with its client id that is another user's. One that is
+/// nobody's, left by an anonymous client, is anybody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Claim {
+    /// Nothing: it is refused.
+    #[default]
+    Own,
+    /// Take it, as it is: an admin.
+    Any,
+    /// End it: a station, since nobody else has its name by right. What another put there is not
+    /// for it.
+    Name,
 }
 
 impl fmt::Debug for Grant {
@@ -165,6 +181,7 @@ impl Authority for AllowAll {
     ) -> Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send + 'a>> {
         let grant = Grant {
             user: None,
+            claim: Claim::Own,
             rights: Arc::new(Self),
             expires: None,
             revoked: CancellationToken::new(),

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::io::{self, Held, Output, UNCOUNTED};
 use super::pace::Pace;
 use super::{Connection, FAREWELL, KeepAlive};
-use crate::auth::{Credentials, Grant, Peer, Refusal};
+use crate::auth::{Credentials, Grant, Peer, Refusal, Rights};
 use crate::broker::Shared;
 use crate::link::{Client, End, Link};
 use crate::listen::Stream;
-use crate::registry::Attached;
+use crate::registry::{Attached, Comer, Foreign};
 use crate::topic;
 use crate::will::{PendingWill, Publication};
 use crate::wire::decode::{Decoder, is_connect_v5};
@@ -134,17 +134,31 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
         refuse(&mut stream, version, connect.max_packet, why).await;
         return None;
     }
-    let attach = shared.registry.attach(&client_id, connect.clean);
-    let Ok(mut attached) = tokio::time::timeout(shared.config.connect_timeout, attach).await else {
-        shared.metrics.connect("refused");
-        let why = "another connection has this client id and does not let it go";
-        let reason = Reason::SERVER_UNAVAILABLE;
-        refuse(&mut stream, version, connect.max_packet, (reason, why)).await;
-        return None;
+    let comer = Comer { user: grant.user.as_ref(), claim: grant.claim };
+    let attach = shared.registry.attach(&client_id, comer, connect.clean);
+    let attached = match tokio::time::timeout(shared.config.connect_timeout, attach).await {
+        Ok(Ok(attached)) => Ok(attached),
+        Ok(Err(Foreign)) => {
+            Err((Reason::CLIENT_ID_NOT_VALID, "another user has a session with this client id"))
+        }
+        Err(_) => Err((
+            Reason::SERVER_UNAVAILABLE,
+            "another connection has this client id and does not let it go",
+        )),
+    };
+    let mut attached = match attached {
+        Ok(attached) => attached,
+        Err((reason, why)) => {
+            shared.metrics.connect("refused");
+            tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
+                "connection refused");
+            refuse(&mut stream, version, connect.max_packet, (reason, why)).await;
+            return None;
+        }
     };
     shared.metrics.connect("accepted");
     shared.began(&mut attached);
-    shared.keep(&attached.session, expiry);
+    shared.keep(&attached, expiry);
     out.clear();
     encode::connack(&mut out, version, &ConnAck { session_present: attached.present, ..connack });
     let client = Client {
@@ -180,6 +194,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     let expiry = connection.link.expiry_changed().unwrap_or(expiry);
     let may_publish = |topic: &str| grant.rights.may_publish(topic);
     let will = connect.will.take().filter(|will| may_publish(&will.topic));
+    let will = will.map(|will| (will, Arc::clone(&grant.rights)));
     let will = ended(shared, &attached, will, &end, expiry.min(max_expiry));
     connection.farewell(&end).await;
     let finish = matches!(end, End::Client { .. } | End::Shutdown);
@@ -191,7 +206,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
 fn ended(
     shared: &Arc<Shared>,
     attached: &Attached,
-    will: Option<Will>,
+    will: Option<(Will, Arc<dyn Rights>)>,
     end: &End,
     expiry: u32,
 ) -> Option<Publication> {
@@ -203,9 +218,10 @@ fn ended(
         }
         _ => tracing::info!(client = %id, reason = %end, "connection ended"),
     }
-    let will = will.filter(|_| end.publishes_will()).map(|will| {
+    let will = will.filter(|_| end.publishes_will()).map(|(will, rights)| {
         let delay = Duration::from_secs(will.delay.min(expiry).into());
-        PendingWill { client_id: id.clone(), due: Instant::now() + delay, will }
+        let due = Instant::now() + delay;
+        PendingWill { client_id: id.clone(), due, will, rights: Some(rights) }
     });
     let (now, later) = match will {
         Some(will) if will.will.delay == 0 || expiry == 0 => (Some(will), None),

@@ -22,6 +22,7 @@
 //!               u32 seconds that it outlives a connection
 //!               u64 Unix ms at which it ends, or u64::MAX while its client is connected
 //!               u8  1 if a will follows
+//!               text user whose session it is, behind the will; nothing, if it is nobody's
 //! will          u64 Unix ms at which it is due
 //!               u8 QoS, u8 1 if RETAIN, u32 delay in seconds
 //!               u8 1 if an expiry follows, u32 expiry in seconds
@@ -88,6 +89,8 @@ pub(super) struct StoredSession {
     /// [`NEVER`] while its client is connected.
     pub(super) ends_ms: u64,
     pub(super) will: Option<StoredWill>,
+    /// The user whose session it is.
+    pub(super) owner: Option<Arc<str>>,
 }
 
 /// A will that is to be published if its client does not come back.
@@ -153,6 +156,9 @@ pub(super) fn session(stored: &StoredSession) -> Vec<u8> {
         put(&mut out, will.topic.as_bytes());
         put(&mut out, &will.properties.forwarded);
         put(&mut out, &will.payload);
+    }
+    if let Some(owner) = &stored.owner {
+        put(&mut out, owner.as_bytes());
     }
     out
 }
@@ -240,7 +246,8 @@ pub(super) fn read_session(bytes: &[u8]) -> Result<StoredSession, CodecError> {
     let mut reader = Reader(bytes);
     let (number, expiry_s, ends_ms) = (reader.u64()?, reader.u32()?, reader.u64()?);
     let will = if reader.flag()? { Some(reader.will()?) } else { None };
-    reader.end(StoredSession { number, expiry_s, ends_ms, will })
+    let owner = if reader.0.is_empty() { None } else { Some(reader.text()?) };
+    reader.end(StoredSession { number, expiry_s, ends_ms, will, owner })
 }
 
 pub(super) fn read_subscription(filter: &str, bytes: &[u8]) -> Result<Subscription, CodecError> {

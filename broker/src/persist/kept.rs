@@ -24,6 +24,7 @@ pub(crate) struct Kept {
     next_message: u64,
     ids_reserved: u64,
     expiry_s: u32,
+    owner: Option<Arc<str>>,
 }
 
 impl Kept {
@@ -43,6 +44,7 @@ impl Kept {
             next_message: 1,
             ids_reserved: 0,
             expiry_s: 0,
+            owner: None,
         }
     }
 
@@ -54,9 +56,10 @@ impl Kept {
         next_message: u64,
         ids_reserved: u64,
         expiry_s: u32,
+        owner: Option<Arc<str>>,
     ) -> Self {
         let (store, client_id) = (Arc::clone(store), Arc::clone(client_id));
-        Self { store, number, client_id, next_message, ids_reserved, expiry_s }
+        Self { store, number, client_id, next_message, ids_reserved, expiry_s, owner }
     }
 
     fn note(&self, change: impl FnOnce(&mut SessionChanges)) {
@@ -68,17 +71,18 @@ impl Kept {
     }
 
     fn record(&self, ends_ms: u64, will: Option<StoredWill>) {
-        let (number, expiry_s) = (self.number, self.expiry_s);
-        let record = StoredSession { number, expiry_s, ends_ms, will };
+        let (number, expiry_s, owner) = (self.number, self.expiry_s, self.owner.clone());
+        let record = StoredSession { number, expiry_s, ends_ms, will, owner };
         self.note(|changes| {
             changes.client_id = Some(Arc::clone(&self.client_id));
             changes.record = Some(record);
         });
     }
 
-    /// A connection serves the session; it is kept for `expiry_s` when that has ended.
-    pub(crate) fn connected(&mut self, expiry_s: u32) {
+    /// A connection serves the session of `owner`; it is kept for `expiry_s` when that has ended.
+    pub(crate) fn connected(&mut self, expiry_s: u32, owner: Option<Arc<str>>) {
         self.expiry_s = expiry_s;
+        self.owner = owner;
         self.record(codec::NEVER, None);
     }
 

@@ -44,8 +44,16 @@ fn restore(shared: &Shared, store: &Arc<Store>, loaded: LoadedSession, now_ms: u
     let LoadedSession { client_id, record, subscriptions, queue, in_flight, ids_reserved } = loaded;
     let last = queue.iter().map(|(number, _)| *number);
     let last = last.chain(in_flight.iter().map(|(number, _)| *number)).max().unwrap_or(0);
-    let kept =
-        Kept::restored(store, &client_id, record.number, last + 1, ids_reserved, record.expiry_s);
+    let owner = record.owner.clone();
+    let kept = Kept::restored(
+        store,
+        &client_id,
+        record.number,
+        last + 1,
+        ids_reserved,
+        record.expiry_s,
+        owner.clone(),
+    );
     let mut ids: HashMap<u64, StoredInFlight> = in_flight.into_iter().collect();
     let (mut sent, mut waiting) = (Vec::new(), Vec::new());
     for (number, stored) in queue {
@@ -79,13 +87,14 @@ fn restore(shared: &Shared, store: &Arc<Store>, loaded: LoadedSession, now_ms: u
         client_id: session.client_id.clone(),
         will,
         due: from_ms(due_ms, now_ms),
+        rights: None,
     });
     let ends = from_ms(ends_ms, now_ms);
     if let Some(kept) = session.lock().kept.as_ref().filter(|_| record.ends_ms == NEVER) {
         // Were we to be killed again, it would otherwise begin to expire again.
         kept.away(ends, None);
     }
-    shared.registry.restore(session, ends, will);
+    shared.registry.restore(session, owner, ends, will);
 }
 
 fn delivery(stored: StoredDelivery, now_ms: u64) -> Delivery {

@@ -66,13 +66,23 @@ pub enum AdminTokenError {
         /// The file.
         path: PathBuf,
     },
+    /// Others than its owner may have read it.
+    #[error(
+        "{} can be read by others than its owner; remove it, and the next start makes a new token, or \
+         keep this one with chmod 600",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no randomness.
     #[error(transparent)]
     Secrets(#[from] NoSecrets),
 }
 
 /// The token in the data folder's `admin.token`. It is made when there is none: 256 random bits in a
-/// file that only its owner can read.
+/// file that only its owner can read. One that others can read is none: they may have done so.
 ///
 /// # Errors
 /// When it can neither be read nor made.
@@ -80,6 +90,9 @@ pub fn admin_token(io: &dyn Io, data: &Path) -> Result<BearerToken, AdminTokenEr
     let path = data.join(ADMIN_TOKEN_FILE);
     let failed = |source| AdminTokenError::Io { path: path.clone(), source };
     if io.exists(&path).map_err(failed)? {
+        if !io.is_private(&path).map_err(failed)? {
+            return Err(AdminTokenError::Open { path });
+        }
         let bytes = read_all(io, &path).map_err(failed)?;
         let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
         let known = BearerToken::parse(text)?;

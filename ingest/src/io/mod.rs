@@ -24,6 +24,10 @@ pub trait Io: Send + Sync + fmt::Debug + 'static {
     fn create_private(&self, path: &Path) -> io::Result<Box<dyn IoFile>> {
         self.create_new(path)
     }
+    /// Whether only its owner can read a file, where there are owners.
+    fn is_private(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn IoFile>>;
     /// Opens an existing file for reading.

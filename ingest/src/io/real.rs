@@ -30,6 +30,12 @@ impl Io for RealIo {
         options.read(true).write(true).create_new(true).mode(0o600).open(path).map(boxed)
     }
 
+    fn is_private(&self, path: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 == 0)
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn IoFile>> {
         OpenOptions::new().read(true).write(true).open(path).map(boxed)
     }

@@ -67,6 +67,7 @@ fn sessions_and_what_they_hold() {
         expiry_s: 60,
         ends_ms: 1000,
         will: Some(StoredWill { due_ms: 500, will }),
+        owner: None,
     };
     let bytes = codec::session(&with_will);
     assert_eq!(
@@ -80,6 +81,10 @@ fn sessions_and_what_they_hold() {
     let bytes = codec::session(&connected);
     assert_eq!(hex(&bytes), "03000000000000003c000000ffffffffffffffff00");
     assert_eq!(read_session(&bytes).unwrap(), connected);
+    let owned = StoredSession { owner: Some("ada".into()), ..connected };
+    let bytes = codec::session(&owned);
+    assert_eq!(hex(&bytes), "03000000000000003c000000ffffffffffffffff0003000000616461");
+    assert_eq!(read_session(&bytes).unwrap(), owned);
 
     let sent = StoredInFlight { id: 258, released: true };
     assert_eq!(hex(&codec::in_flight(sent)), "020101");

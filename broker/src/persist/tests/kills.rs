@@ -85,7 +85,7 @@ fn sessions(opened: &Opened, state: &mut State) -> Vec<Kept> {
             Some(known) => {
                 let last = known.queue.iter().map(|(number, _)| *number).max().unwrap_or(0);
                 let (number, ids) = (known.record.number, known.ids_reserved);
-                Kept::restored(&opened.store, &id.into(), number, last + 1, ids, 60)
+                Kept::restored(&opened.store, &id.into(), number, last + 1, ids, 60, None)
             }
             None => begun(opened, id),
         }
@@ -95,7 +95,7 @@ fn sessions(opened: &Opened, state: &mut State) -> Vec<Kept> {
 
 fn begun(opened: &Opened, id: &str) -> Kept {
     let mut kept = Kept::begin(&opened.store, &id.into());
-    kept.connected(60);
+    kept.connected(60, None);
     kept
 }
 

@@ -27,6 +27,7 @@ fn fixture(loopback: bool) -> Fixture {
     users.write(&path).unwrap();
     let mut config = AuthConfig { users_file: Some(path), ..AuthConfig::default() };
     config.attempts.user = 2;
+    config.attempts.address = 4;
     let now = || std::time::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     let directory = Arc::new(Directory::open(config, Arc::new(now)).unwrap());
     let admin = BearerToken::draw().unwrap();
@@ -90,6 +91,18 @@ async fn passwords_are_not_guessed_by_http_either() {
         assert_eq!(access.statuses(Some(&basic("ops", "guess"))).await.0, "401");
     }
     assert_eq!(access.statuses(Some(&basic("ops", PASSWORD))).await.0, "429");
+    let root = basic("root", PASSWORD);
+    assert_eq!(access.statuses(Some(&root)).await.0, "ok", "another user");
+    // Tokens are nobody's until they are verified: the address has a bound, also where there are no
+    // tokens but the admin's.
+    for _ in 0..2 {
+        assert_eq!(access.statuses(Some("Bearer guess")).await.0, "401");
+    }
+    assert_eq!(access.statuses(Some("Bearer guess")).await.0, "429");
+    assert_eq!(access.statuses(Some(&root)).await.0, "429");
+    // It cannot be guessed, so it need not be kept from whoever has it.
+    let bearer = format!("Bearer {}", access.token);
+    assert_eq!(access.statuses(Some(&bearer)).await.0, "ok");
 }
 
 #[test]
@@ -113,4 +126,13 @@ fn the_admins_token_is_its_owners_alone() {
     admin_token(&crate::io::real::RealIo, dir.path()).unwrap();
     let meta = std::fs::metadata(dir.path().join(ADMIN_TOKEN_FILE)).unwrap();
     assert_eq!((meta.permissions().mode() & 0o777, meta.len()), (0o600, 65));
+    for (mode, taken) in [(0o640, false), (0o604, false), (0o620, false), (0o400, true)] {
+        let path = dir.path().join(ADMIN_TOKEN_FILE);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let token = admin_token(&crate::io::real::RealIo, dir.path());
+        assert_eq!(token.is_ok(), taken, "{mode:o}");
+        if let Err(error) = token {
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+        }
+    }
 }
