@@ -87,16 +87,17 @@ impl Member {
     /// The next packet, or why there is none.
     fn next(&mut self, what: &str) -> Result<Packet, ConnectionError> {
         let started = Instant::now();
-        while started.elapsed() < DEADLINE {
-            match self.connection.recv_timeout(Duration::from_millis(200)) {
-                Ok(Ok(Event::Incoming(Packet::PingResp(_)))) => {}
+        loop {
+            // All that is left: a timeout while it connects would begin another connection.
+            let left = DEADLINE.saturating_sub(started.elapsed());
+            match self.connection.recv_timeout(left) {
+                Ok(Ok(Event::Incoming(Packet::PingResp(_)) | Event::Outgoing(_))) => {}
                 Ok(Ok(Event::Incoming(packet))) => return Ok(packet),
-                Ok(Ok(Event::Outgoing(_))) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Err(error)) => return Err(error),
+                Err(RecvTimeoutError::Timeout) => panic!("waited {DEADLINE:?} for {what}"),
                 Err(RecvTimeoutError::Disconnected) => panic!("the client ended before {what}"),
             }
         }
-        panic!("waited {DEADLINE:?} for {what}");
     }
 
     /// The reason of the PUBACK, by name.
@@ -233,6 +234,16 @@ fn the_admins_token_is_made_at_the_first_start_and_kept() {
     assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), token);
     assert_eq!(post(&service, Some(&token)), 405);
     assert!(!service.stderr().contains(&token));
+    assert!(service.terminate().success());
+    // Others may have read it.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (ok, text) = run(loushan()
+        .arg("serve")
+        .env("LOUSHAN__DATA__DIR", dir.path())
+        .env("LOUSHAN__MQTT__LISTEN", "127.0.0.1:0")
+        .env("LOUSHAN__HTTP__LISTEN", "127.0.0.1:0"));
+    assert!(!ok && text.contains("admin.token") && text.contains("chmod 600"), "{text}");
+    assert!(!text.contains(&token), "{text}");
 }
 
 #[test]
@@ -274,4 +285,91 @@ fn a_service_whose_users_file_is_missing_does_not_start() {
         .env("LOUSHAN__HTTP__LISTEN", "127.0.0.1:0")
         .env("LOUSHAN__AUTH__USERS_FILE", dir.path().join("users")));
     assert!(!ok && text.contains("auth.users_file") && text.contains("loushan user add"), "{text}");
+}
+
+/// A key set of one secret, and a token of an operator that it signs.
+fn key_set_and_token(file: &Path, secret: &str, name: &str) -> String {
+    let code = "import base64, hashlib, hmac, json, sys, time\n\
+                file, secret, name = sys.argv[1:]\n\
+                text = lambda b: base64.urlsafe_b64encode(b).rstrip(b'=').decode()\n\
+                part = lambda o: text(json.dumps(o, separators=(',', ':')).encode())\n\
+                key = {'kty': 'oct', 'k': text(secret.encode())}\n\
+                open(file, 'w').write(json.dumps({'keys': [key]}))\n\
+                claims = {'sub': name, 'role': 'operator', 'iss': 'us', 'aud': 'loushan',\n\
+                \x20         'exp': int(time.time()) + 3600}\n\
+                signed = part({'alg': 'HS256', 'typ': 'JWT'}) + '.' + part(claims)\n\
+                mac = hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest()\n\
+                print(signed + '.' + text(mac))";
+    let args = ["-c", code, file.to_str().unwrap(), secret, name];
+    let (ok, text) = run(std::process::Command::new("python3").args(args));
+    assert!(ok, "{text}");
+    text.trim().to_owned()
+}
+
+#[test]
+fn rules_and_keys_that_change_take_effect_by_themselves_and_by_sighup() {
+    let dir = folder();
+    let (rules, keys) = (dir.path().join("rules"), dir.path().join("keys"));
+    std::fs::write(&rules, "").unwrap();
+    let token = key_set_and_token(&keys, "the first secret, of at least 32 bytes", "robot");
+    let service = start(
+        dir.path(),
+        &[
+            ("LOUSHAN__AUTH__ACL_FILE", rules.to_str().unwrap()),
+            ("LOUSHAN__AUTH__JWT__KEY_FILE", keys.to_str().unwrap()),
+            ("LOUSHAN__AUTH__JWT__ISSUER", "us"),
+            ("LOUSHAN__AUTH__JWT__AUDIENCE", "loushan"),
+        ],
+    );
+    let mut operator = Member::connect(service.mqtt, "ops", "pw-ops");
+    let mut robot = Member::connect(service.mqtt, "robot", &token);
+    assert_eq!(robot.publish("home/lamp", b"on".to_vec()), "Success");
+    std::fs::write(&rules, "deny publish home/# user robot\n").unwrap();
+    wait_for("the rule to hold", || {
+        (robot.publish("home/lamp", b"on".to_vec()) == "NotAuthorized").then_some(())
+    });
+    assert_eq!(operator.publish("home/lamp", b"off".to_vec()), "Success");
+
+    let new = key_set_and_token(&keys, "another secret that is as long as that", "robot");
+    service.signal(rustix::process::Signal::HUP);
+    assert_eq!(robot.expect_disconnect(), DisconnectReasonCode::NotAuthorized);
+    assert_eq!(refusal(service.mqtt, "robot", &token), "BadUserNamePassword");
+    Member::connect(service.mqtt, "robot", &new);
+    assert_eq!(operator.publish("home/lamp", b"on".to_vec()), "Success");
+    assert!(!service.stderr().contains(&token) && !service.stderr().contains(&new));
+    assert!(service.terminate().success());
+}
+
+#[test]
+fn a_session_stays_its_users_over_a_restart() {
+    let dir = folder();
+    let users = dir.path().join("users");
+    add(&users, "eve", OPERATOR, "pw-eve");
+    let as_desk = |service: &Service, name: &str, password: &str| {
+        let address = service.mqtt;
+        let mut options = MqttOptions::new("desk", address.ip().to_string(), address.port());
+        options.set_credentials(name, password).set_clean_start(false);
+        options.set_session_expiry_interval(Some(3600));
+        let (client, connection) = Client::new(options, 16);
+        Member { client, connection }
+    };
+    let service = start(dir.path(), &[]);
+    let mut owner = as_desk(&service, "ops", "pw-ops");
+    assert!(matches!(owner.next("CONNACK"), Ok(Packet::ConnAck(_))));
+    owner.client.subscribe("home/#", QoS::AtLeastOnce).unwrap();
+    assert!(matches!(owner.next("SUBACK"), Ok(Packet::SubAck(_))));
+    drop(owner);
+    assert!(service.terminate().success());
+    let service = start(dir.path(), &[]);
+    match as_desk(&service, "eve", "pw-eve").next("CONNACK") {
+        Err(ConnectionError::ConnectionRefused(code)) => {
+            assert_eq!(format!("{code:?}"), "ClientIdentifierNotValid");
+        }
+        other => panic!("{other:?}"),
+    }
+    match as_desk(&service, "ops", "pw-ops").next("CONNACK") {
+        Ok(Packet::ConnAck(ack)) => assert!(ack.session_present),
+        other => panic!("{other:?}"),
+    }
+    assert!(service.terminate().success());
 }

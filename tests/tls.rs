@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use support::{Service, loushan, run};
+use support::{Service, loushan, run, wait_for};
 
 #[test]
 fn certificates_of_a_minute_let_a_station_in_by_real_clients() {
@@ -59,9 +59,39 @@ fn certificates_of_a_minute_let_a_station_in_by_real_clients() {
         let (ok, text) = run(&mut publish);
         assert_eq!(ok, fits, "{version}: {text}");
     }
+    // A certificate is good for one station, whatever its bearer calls itself.
+    for (id, topic, refused) in [
+        ("bs0007", "nb1/zunyi/bs0008/state", "Not authorized"),
+        ("bs0008", "nb1/zunyi/bs0008/state", "ot authori"),
+    ] {
+        let mut publish = Command::new("mosquitto_pub");
+        publish.args(["-h", "localhost", "-p", port, "--cafile", &ca, "-V", "5", "-q", "1", "-d"]);
+        publish.args(["-i", id, "-t", topic, "-m", "x"]);
+        publish.args(["--cert", &file("bs0007.crt"), "--key", &file("bs0007.key")]);
+        let (_, text) = run(&mut publish);
+        assert!(text.contains(refused), "{id} {topic}: {text}");
+    }
+    assert_eq!(service.metric("loushan_publishes_denied_total") as u64, 1);
     let metrics = service.get("/metrics").unwrap();
-    assert!(metrics.contains("loushan_connects_total{result=\"accepted\"} 2"), "{metrics}");
+    assert!(metrics.contains("loushan_connects_total{result=\"accepted\"} 3"), "{metrics}");
     assert!(metrics.contains("loushan_connects_total{result=\"handshake_failed\"} 1"), "{metrics}");
+
+    // Another authority, its certificates in place of the old ones: they hold without a restart.
+    let old = data.path().join("old");
+    std::fs::rename(&dir, &old).unwrap();
+    let (ok, text) = make();
+    assert!(ok, "{text}");
+    let publish = |authority: &std::path::Path, own: &std::path::Path| {
+        let mut publish = Command::new("mosquitto_pub");
+        publish.args(["-h", "localhost", "-p", port, "-V", "5", "-q", "1", "-i", "bs0007"]);
+        publish.args(["-t", "nb1/zunyi/bs0007/state", "-m", "\u{10}\u{1}\u{20}\u{1}"]);
+        publish.arg("--cafile").arg(authority.join("ca.crt"));
+        publish.arg("--cert").arg(own.join("bs0007.crt"));
+        publish.arg("--key").arg(own.join("bs0007.key"));
+        run(&mut publish).0
+    };
+    wait_for("the new certificates", || publish(&dir, &dir).then_some(()));
+    assert!(!publish(&dir, &old), "the old authority is nobody's any more");
     assert!(service.terminate().success());
 }
 

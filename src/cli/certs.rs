@@ -158,3 +158,15 @@ fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_good_for_a_year_from_yesterday() {
+        let mut params = CertificateParams::default();
+        expire(&mut params).unwrap();
+        assert_eq!((params.not_after - params.not_before).whole_days(), 366);
+    }
+}
