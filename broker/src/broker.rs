@@ -207,9 +207,9 @@ impl Broker {
             shared.abandon.cancel();
             let _timed_out = tokio::time::timeout(CLOSE_GRACE, shared.tasks.wait()).await;
         }
-        if let Some(store) = shared.store.clone() {
-            // It tries a failing disk a few times and then ends.
-            let _ended = tokio::task::spawn_blocking(move || store.close()).await;
+        if let Some(store) = &shared.store {
+            // It tries a failing disk a few times and then ends; one that hangs is left.
+            store.close(drain).await;
         }
         ShutdownReport {
             unanswered_publishes: shared.pending.load(Ordering::Acquire),

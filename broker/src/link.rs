@@ -28,6 +28,7 @@ use crate::auth::Rights;
 use crate::broker::Shared;
 use crate::handler::{AckOutcome, Busy, QoS};
 use crate::message::Message;
+use crate::parcel::Receipt;
 use crate::session::Session;
 use crate::sys::Tally;
 use crate::wire::encode::{self, AckKind};
@@ -99,6 +100,8 @@ pub(crate) struct Link {
     /// SUBACKs and UNSUBACKs that wait until the database has what they say.
     deferred: VecDeque<(u64, BytesMut)>,
     denials: Denials,
+    /// Of parcels that the client was not sent, or refused: they wait for its next connection.
+    kept_back: Vec<Arc<Receipt>>,
 }
 
 impl Link {
@@ -130,6 +133,7 @@ impl Link {
             subscribes: false,
             deferred: VecDeque::new(),
             denials: Denials::default(),
+            kept_back: Vec::new(),
         }
     }
 
@@ -230,7 +234,11 @@ impl Link {
                 self.unsubscribe(&unsubscribe, out);
                 Ok(())
             }
-            Packet::PubAck(ack) | Packet::PubComp(ack) => {
+            Packet::PubAck(ack) => {
+                self.client_acknowledged(ack);
+                Ok(())
+            }
+            Packet::PubComp(ack) => {
                 self.session.acknowledged(ack.id);
                 Ok(())
             }

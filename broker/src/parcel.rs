@@ -7,25 +7,27 @@
 //! placed again in the next one. So a client gets it at least once, whether or not it starts clean,
 //! and even if it has never been here before.
 //!
+//! What the client was not sent (it is longer than it takes, or its rights forbid it) or refused with its
+//! acknowledgement was not delivered: it goes on waiting, and is placed again when the client's next
+//! connection begins. Who subscribes at quality of service 0 acknowledges nothing: what was written to
+//! it counts as delivered. One that expired on its way may still be acknowledged, and was delivered then.
+//!
 //! That a parcel was delivered is told once it is on disk: what was told stays so after a kill. What
-//! became of a parcel is remembered for a day.
+//! became of a parcel is remembered for a day after its expiry; where there is no room for a new one, the
+//! oldest that wait no more are forgotten first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use crate::broker::{Broker, Shared};
-use crate::handler::{AckOutcome, AckReceiver, AckTicket, QoS};
-use crate::message::Message;
-use crate::persist::{Store, from_ms};
-use crate::session::{Delivery, Session};
-use crate::topic;
-use crate::will::Answer;
-use crate::wire::PublishProperties;
+use crate::handler::{AckOutcome, AckReceiver, AckTicket};
+use crate::persist::Store;
+
+mod sending;
 
 /// Parcels that may wait for one client: more would reach it as a flood.
 const MAX_WAITING: usize = 100;
@@ -81,10 +83,10 @@ pub enum SendError {
     #[error("there is a parcel with id {} already", .0.id)]
     Known(Box<Parcel>),
     /// Too many wait for this client.
-    #[error("{MAX_WAITING} parcels wait for {0} already")]
+    #[error("{MAX_WAITING} wait for {0} already")]
     Waiting(Arc<str>),
-    /// Too many are remembered.
-    #[error("all parcels together have reached {MAX_BYTES} bytes")]
+    /// Those that wait for all clients together leave no room.
+    #[error("those that wait for all clients have reached {MAX_BYTES} bytes")]
     Full,
     /// It could not be made durable; whether it will reach its client is not known.
     #[error("it could not be made durable")]
@@ -105,6 +107,10 @@ struct Inner {
     /// By their place in the order of sending.
     all: BTreeMap<u64, Entry>,
     by_id: HashMap<u64, u64>,
+    /// Those that wait, by client: asked for with every CONNECT and SUBSCRIBE.
+    waiting: HashMap<Arc<str>, BTreeSet<u64>>,
+    /// The greatest place that was ever given: a receipt of one that is forgotten speaks of no other.
+    last: u64,
     bytes: usize,
 }
 
@@ -166,16 +172,14 @@ impl Parcels {
         if let Some(known) = inner.by_id.get(&parcel.id).and_then(|order| inner.all.get(order)) {
             return Err(SendError::Known(Box::new(known.parcel.clone())));
         }
-        let waiting = |entry: &&Entry| {
-            entry.parcel.state == State::Waiting && entry.parcel.client == parcel.client
-        };
-        if inner.all.values().filter(waiting).count() >= MAX_WAITING {
+        if inner.waiting.get(&parcel.client).is_some_and(|waiting| waiting.len() >= MAX_WAITING) {
             return Err(SendError::Waiting(parcel.client));
         }
-        if inner.bytes + cost(&parcel) > MAX_BYTES {
-            return Err(SendError::Full);
+        for order in inner.make_room(cost(&parcel)).ok_or(SendError::Full)? {
+            inner.forget(order);
+            store.forget_parcel(order);
         }
-        let order = inner.all.last_key_value().map_or(1, |(last, _)| last + 1);
+        let order = inner.last + 1;
         store.keep_parcel(order, &parcel, false);
         inner.insert(order, parcel);
         Ok(())
@@ -195,8 +199,13 @@ impl Parcels {
         let before = cost(&entry.parcel);
         change(&mut entry.parcel);
         let after = cost(&entry.parcel);
+        let waits = entry.parcel.state == State::Waiting;
+        let client = Arc::clone(&entry.parcel.client);
         if let Some(store) = &self.store {
             store.keep_parcel(order, &entry.parcel, true);
+        }
+        if !waits {
+            inner.waits_no_more(&client, order);
         }
         inner.bytes = inner.bytes.saturating_sub(before) + after;
         drop(inner);
@@ -230,13 +239,13 @@ impl Parcels {
     /// Those that wait and are in nobody's session, in order: of `client`, or of all.
     fn unplaced(&self, client: Option<&str>) -> Vec<(u64, Arc<str>, Arc<str>)> {
         let inner = self.inner.lock();
-        let wanted = inner.all.iter().filter(|(_, entry)| {
-            entry.parcel.state == State::Waiting
-                && entry.placed.strong_count() == 0
-                && client.is_none_or(|client| *entry.parcel.client == *client)
-        });
-        wanted
-            .map(|(order, e)| (*order, Arc::clone(&e.parcel.client), Arc::clone(&e.parcel.topic)))
+        let of_all = inner.waiting.values().filter(|_| client.is_none());
+        let of_one = client.and_then(|client| inner.waiting.get(client));
+        let orders = of_all.chain(of_one).flatten();
+        let entries = orders.filter_map(|order| Some((*order, inner.all.get(order)?)));
+        entries
+            .filter(|(_, entry)| entry.placed.strong_count() == 0)
+            .map(|(order, e)| (order, Arc::clone(&e.parcel.client), Arc::clone(&e.parcel.topic)))
             .collect()
     }
 
@@ -270,9 +279,7 @@ impl Parcels {
                 }
             }
             for order in old {
-                let Some(entry) = inner.all.remove(&order) else { continue };
-                inner.by_id.remove(&entry.parcel.id);
-                inner.bytes = inner.bytes.saturating_sub(cost(&entry.parcel));
+                inner.forget(order);
                 store.forget_parcel(order);
             }
         }
@@ -290,7 +297,48 @@ impl Inner {
     fn insert(&mut self, order: u64, parcel: Parcel) {
         self.bytes += cost(&parcel);
         self.by_id.insert(parcel.id, order);
+        if parcel.state == State::Waiting {
+            self.waiting.entry(Arc::clone(&parcel.client)).or_default().insert(order);
+        }
+        self.last = self.last.max(order);
         self.all.insert(order, Entry { parcel, placed: Weak::new(), untold: false });
+    }
+
+    fn waits_no_more(&mut self, client: &Arc<str>, order: u64) {
+        if let Some(waiting) = self.waiting.get_mut(client) {
+            waiting.remove(&order);
+            if waiting.is_empty() {
+                self.waiting.remove(client);
+            }
+        }
+    }
+
+    fn forget(&mut self, order: u64) {
+        let Some(entry) = self.all.remove(&order) else { return };
+        self.by_id.remove(&entry.parcel.id);
+        self.waits_no_more(&entry.parcel.client, order);
+        self.bytes = self.bytes.saturating_sub(cost(&entry.parcel));
+    }
+
+    /// What has to be forgotten for `bytes` more: the oldest of those whose end was told. `None` if
+    /// that is not enough.
+    fn make_room(&self, bytes: usize) -> Option<Vec<u64>> {
+        let mut missing = (self.bytes + bytes).saturating_sub(MAX_BYTES);
+        let mut forgotten = Vec::new();
+        if missing == 0 {
+            return Some(forgotten);
+        }
+        for (order, entry) in &self.all {
+            if entry.parcel.state == State::Waiting || entry.untold {
+                continue;
+            }
+            forgotten.push(*order);
+            missing = missing.saturating_sub(cost(&entry.parcel));
+            if missing == 0 {
+                return Some(forgotten);
+            }
+        }
+        None
     }
 }
 
@@ -298,186 +346,5 @@ fn cost(parcel: &Parcel) -> usize {
     parcel.payload.len() + parcel.answer.as_ref().map_or(0, Bytes::len) + OVERHEAD
 }
 
-impl Shared {
-    /// Places what waits for a client that is connected, where it subscribes to it.
-    pub(crate) fn give_parcels(&self, session: &Arc<Session>) {
-        for (order, _, topic) in self.parcels.unplaced(Some(&session.client_id)) {
-            self.give_parcel(session, order, &topic);
-        }
-    }
-
-    fn give_parcel(&self, session: &Arc<Session>, order: u64, topic: &str) {
-        let Some(store) = &self.store else { return };
-        let wanted = {
-            let state = session.lock();
-            let matching = state
-                .subscriptions
-                .values()
-                .filter(|s| !s.is_shared() && topic::matches(topic, &s.filter));
-            let qos = matching.map(|s| (s.effective(QoS::AtLeastOnce), s.id));
-            qos.max_by_key(|(qos, _)| *qos).filter(|_| state.connected)
-        };
-        let Some((qos, id)) = wanted else { return };
-        let Some((parcel, receipt)) = self.parcels.place(order) else { return };
-        let now_ms = store.now_ms();
-        let message = Message {
-            topic: parcel.topic,
-            payload: parcel.payload,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            from: "".into(),
-            properties: PublishProperties::default(),
-            expires: Some(from_ms(parcel.expires_ms, now_ms)),
-            order: 0,
-        };
-        let ids = id.into_iter().collect();
-        let delivery =
-            Delivery { message: Arc::new(message), qos, retain: false, ids, share: None };
-        // Where there is no room the receipt goes, and it is placed another time.
-        session.enqueue_parcel(delivery, receipt);
-    }
-
-    /// Once a second: what no event has placed.
-    pub(crate) fn sweep_parcels(&self) {
-        self.parcels.sweep();
-        for (order, client, topic) in self.parcels.unplaced(None) {
-            if let Some(session) = self.registry.live(&client) {
-                self.give_parcel(&session, order, &topic);
-            }
-        }
-    }
-}
-
-impl Broker {
-    /// Takes a parcel: when this returns it is on disk, and in its client's session if that is
-    /// connected. Its `state` is of no matter.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub async fn send(&self, parcel: Parcel) -> Result<(), SendError> {
-        let client = Arc::clone(&parcel.client);
-        let parcel = Parcel { state: State::Waiting, ..parcel };
-        self.shared.parcels.add(parcel)?;
-        let (sender, outcome) = oneshot::channel();
-        if let Some(store) = &self.shared.store {
-            store.when_durable(AckTicket::new(Arc::new(Answer::new(sender)), 0));
-        }
-        match outcome.await {
-            Ok(AckOutcome::Durable(_)) => {}
-            Ok(AckOutcome::Failed) | Err(_) => return Err(SendError::NotDurable),
-        }
-        if let Some(session) = self.shared.registry.live(&client) {
-            self.shared.give_parcels(&session);
-        }
-        Ok(())
-    }
-
-    /// A parcel, as long as it is remembered.
-    #[must_use]
-    pub fn parcel(&self, id: u64) -> Option<Parcel> {
-        self.shared.parcels.get(id)
-    }
-
-    /// The parcel once `enough` says so. Cancel-safe; `None` when it is not, or no more, remembered.
-    pub async fn parcel_when(&self, id: u64, enough: impl Fn(&Parcel) -> bool) -> Option<Parcel> {
-        loop {
-            let mut changed = std::pin::pin!(self.shared.parcels.changed.notified());
-            // Registered before the look, so that no change between the two is missed.
-            changed.as_mut().enable();
-            let parcel = self.parcel(id)?;
-            if enough(&parcel) {
-                return Some(parcel);
-            }
-            changed.await;
-        }
-    }
-
-    /// Notes what the owner of a parcel for `client` learned of it. Returns whether there is one.
-    pub fn answer_parcel(&self, client: &str, id: u64, answer: Bytes) -> bool {
-        let parcels = &self.shared.parcels;
-        let order = {
-            let inner = parcels.inner.lock();
-            let order = inner.by_id.get(&id).copied();
-            order.filter(|order| inner.all.get(order).is_some_and(|e| *e.parcel.client == *client))
-        };
-        let Some(order) = order else { return false };
-        parcels.alter(order, |parcel| parcel.answer = Some(answer));
-        true
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::persist::tests::{disk::Disk, is_durable};
-
-    fn parcel(id: u64) -> Parcel {
-        Parcel {
-            id,
-            client: "c".into(),
-            topic: "t".into(),
-            payload: Bytes::from_static(b"p"),
-            sent_ms: 1_000,
-            expires_ms: 2_000,
-            state: State::Waiting,
-            answer: None,
-        }
-    }
-
-    fn state(parcels: &Parcels, id: u64) -> State {
-        parcels.get(id).unwrap().state
-    }
-
-    #[test]
-    fn a_delivery_is_told_once_it_is_on_disk_and_a_parcel_that_lost_its_session_is_placed_again() {
-        let disk = Disk::default();
-        let now = Arc::new(std::sync::atomic::AtomicU64::new(1_000));
-        let store = disk.open(&now).store;
-        let parcels = Arc::new(Parcels::new(Some(store.clone())));
-        parcels.add(parcel(7)).unwrap();
-        assert!(matches!(parcels.add(parcel(7)), Err(SendError::Known(_))));
-        assert!(is_durable(&store));
-        let [(order, ..)] = parcels.unplaced(Some("c"))[..] else { panic!("none waits") };
-        let (_, lost) = parcels.place(order).unwrap();
-        assert!(parcels.place(order).is_none() && parcels.unplaced(None).is_empty());
-        drop(lost);
-        let (_, receipt) = parcels.place(order).unwrap();
-        disk.fails.store(true, std::sync::atomic::Ordering::SeqCst);
-        receipt.acknowledged();
-        drop(receipt);
-        assert!(!is_durable(&store));
-        assert_eq!(state(&parcels, 7), State::Waiting, "it is not on disk");
-        assert!(parcels.place(order).is_none(), "and it is not sent again");
-        disk.fails.store(false, std::sync::atomic::Ordering::SeqCst);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while state(&parcels, 7) == State::Waiting {
-            assert!(std::time::Instant::now() < deadline, "the delivery was never told");
-            std::thread::yield_now();
-        }
-        let opened = disk.after_power_loss().open(&now);
-        let again = Parcels::new(None);
-        for (order, parcel) in opened.parcels() {
-            again.restore(order, parcel);
-        }
-        assert_eq!(state(&again, 7), State::Delivered { at_ms: 1_000 });
-        // It is forgotten a day after it was of no more use.
-        now.store(2_000 + REMEMBERED_MS, std::sync::atomic::Ordering::SeqCst);
-        parcels.sweep();
-        assert!(parcels.get(7).is_none());
-    }
-
-    #[test]
-    fn one_client_has_so_many_and_what_expires_is_told() {
-        let now = Arc::new(std::sync::atomic::AtomicU64::new(1_000));
-        let store = Disk::default().open(&now).store;
-        let parcels = Arc::new(Parcels::new(Some(store)));
-        for id in 0..100 {
-            parcels.add(parcel(id)).unwrap();
-        }
-        assert!(matches!(parcels.add(parcel(100)), Err(SendError::Waiting(_))));
-        now.store(2_000, std::sync::atomic::Ordering::SeqCst);
-        parcels.sweep();
-        assert_eq!(state(&parcels, 0), State::Expired);
-        parcels.add(parcel(100)).unwrap();
-    }
-}
+mod tests;

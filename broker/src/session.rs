@@ -7,6 +7,7 @@
 //! QoS 0 nothing is kept for it.
 
 mod outgoing;
+mod restore;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::persist::Kept;
 use crate::subscriptions::Subscription;
 
 pub(crate) use outgoing::{Next, Outgoing};
+pub(crate) use restore::Restored;
 
 /// One client's session. Its connection, if it has one, is the only one that uses it: a second
 /// connection with the same client id gets it when the first has let go.
@@ -343,12 +345,6 @@ impl Session {
                 }
                 continue;
             }
-            if let Some(receipt) =
-                beside.receipt.as_ref().filter(|_| delivery.qos == QoS::AtMostOnce)
-            {
-                // Nothing more will be heard of it.
-                receipt.acknowledged();
-            }
             let next = state.outgoing.send(delivery, beside);
             let used = state.outgoing.ids_used();
             if let (Next::Publish { id: id @ 1.., .. }, Some(kept)) = (&next, &mut state.kept) {
@@ -360,16 +356,21 @@ impl Session {
 
     /// The client acknowledged message `id`, finally.
     pub(crate) fn acknowledged(&self, id: u16) {
-        let mut state = self.lock();
-        if let Some(Beside { bytes, number, receipt }) = state.outgoing.remove(id) {
-            self.free(&mut state, bytes);
-            if let Some(receipt) = receipt {
-                receipt.acknowledged();
-            }
-            if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
-                kept.done(number, true);
-            }
+        if let Some(receipt) = self.settled(id) {
+            receipt.acknowledged();
         }
+    }
+
+    /// Nothing more is to be done about message `id`. Returns the receipt of a parcel, which has not
+    /// been told: the client may have it or not.
+    pub(crate) fn settled(&self, id: u16) -> Option<Arc<Receipt>> {
+        let mut state = self.lock();
+        let Beside { bytes, number, receipt } = state.outgoing.remove(id)?;
+        self.free(&mut state, bytes);
+        if let Some(kept) = state.kept.as_mut().filter(|_| number > 0) {
+            kept.done(number, true);
+        }
+        receipt
     }
 
     /// The client has message `id` of QoS 2. Returns whether there is such a one.
@@ -389,48 +390,6 @@ impl Session {
         if !state.connected {
             self.limits.away.give(bytes);
         }
-    }
-}
-
-/// What the database kept of a session.
-#[derive(Debug)]
-pub(crate) struct Restored {
-    pub(crate) kept: Kept,
-    pub(crate) subscriptions: Vec<Subscription>,
-    /// What was sent: its packet id, its number, and the message unless the client has it.
-    pub(crate) sent: Vec<(u16, u64, Option<Delivery>)>,
-    /// What waits, and its number.
-    pub(crate) queue: Vec<(u64, Delivery)>,
-    pub(crate) ids_used: u64,
-}
-
-impl Session {
-    /// The session of a client that is away, as a former process left it. It counts in the bounds,
-    /// and may pass them: they may have been wider.
-    pub(crate) fn restore(
-        client_id: Arc<str>,
-        limits: Arc<QueueLimits>,
-        restored: Restored,
-    ) -> Self {
-        let mut state = State { kept: Some(restored.kept), ..State::default() };
-        for subscription in restored.subscriptions {
-            state.subscriptions.insert(subscription.filter.clone(), subscription);
-        }
-        state.outgoing.restore(restored.ids_used);
-        for (id, number, delivery) in restored.sent {
-            let bytes = delivery.as_ref().map_or(0, |delivery| delivery.message.cost());
-            state.bytes += bytes;
-            state.outgoing.restore_sent(id, Beside { bytes, number, receipt: None }, delivery);
-        }
-        for (number, delivery) in restored.queue {
-            let bytes = delivery.message.cost();
-            state.bytes += bytes;
-            let beside = Beside { bytes, number, receipt: None };
-            state.queue.push_back(Waiting { delivery, beside });
-        }
-        limits.total.take(state.bytes);
-        limits.away.take(state.bytes);
-        Self { client_id, state: Mutex::new(state), wake: Notify::new(), limits }
     }
 }
 

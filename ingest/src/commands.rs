@@ -57,9 +57,12 @@ pub enum CommandError {
     /// The id is another command's.
     #[error("command {0} is another one")]
     OtherCommand(u64),
-    /// Too many wait already.
-    #[error("{0}")]
-    Full(String),
+    /// Too many wait for the station already.
+    #[error("as many commands wait for station {0} as may")]
+    TooMany(StationId),
+    /// Too many wait for all stations.
+    #[error("the commands that wait for stations use all the room that there is for them")]
+    Full,
     /// The disk refuses. Whether the command will reach its station is not known.
     #[error("the command could not be made durable")]
     NotDurable,
@@ -129,9 +132,8 @@ impl Commands {
             Ok(()) => {}
             Err(SendError::Known(known)) if is_same(&known, station, &command) => {}
             Err(SendError::Known(_)) => return Err(CommandError::OtherCommand(id)),
-            Err(e @ (SendError::Waiting(_) | SendError::Full)) => {
-                return Err(CommandError::Full(e.to_string()));
-            }
+            Err(SendError::Waiting(_)) => return Err(CommandError::TooMany(station.clone())),
+            Err(SendError::Full) => return Err(CommandError::Full),
             Err(SendError::NotDurable) => return Err(CommandError::NotDurable),
         }
         let decided = self.broker.parcel_when(id, |parcel| !matches!(parcel.state, State::Waiting));

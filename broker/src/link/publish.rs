@@ -1,6 +1,5 @@
 //! PUBLISH from the client, until its ticket is out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -10,7 +9,6 @@ use super::{End, Link, Pending};
 use crate::ack::index;
 use crate::handler::{AckOutcome, AckTicket, Acknowledgement, Busy, Lane, Origin, Publish, QoS};
 use crate::message::Message;
-use crate::persist::Store;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
 use crate::wire::{self, Version};
@@ -60,12 +58,12 @@ impl Link {
         Ok(())
     }
 
-    /// A publish of QoS 2 that subscribers have. It is answered at once, unless the commit that was to
-    /// have it failed: then its ticket failed, and it is answered after the next one.
+    /// A publish of QoS 2 that subscribers have. If the handler does not claim it, its first connection
+    /// may have ended before the commit that has it: it is answered after the next one, which costs
+    /// nothing where there is nothing to write.
     fn repeated(&mut self, publish: &wire::Publish, received: Instant, out: &mut BytesMut) {
         let ordinary = self.shared.handler.claims(&publish.topic).is_none();
-        let failing = |store: &Arc<Store>| ordinary && store.is_failing();
-        let Some(store) = self.shared.store.clone().filter(failing) else {
+        let Some(store) = self.shared.store.clone().filter(|_| ordinary) else {
             let (version, kind) = (self.client.version, AckKind::Received);
             return encode::ack(out, version, kind, publish.id, Reason::SUCCESS, &[]);
         };
@@ -114,7 +112,11 @@ impl Link {
                     self.acks.resolved(Lane::Normal, durable);
                 }
             }
-            let pending = Pending { id, qos, received, bytes, message: None, refused: None };
+            // Nothing of it is kept here: who waits for the database takes no room of who waits for the
+            // log.
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.shared.in_flight.give(bytes);
+            let pending = Pending { id, qos, received, bytes: 0, message: None, refused: None };
             self.pend(Lane::Normal, pending);
             return;
         };

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::aliases::Alias;
 use super::{End, Link};
 use crate::handler::QoS;
+use crate::parcel::Receipt;
 use crate::session::{Delivery, Next};
 use crate::subscriptions::Subscription;
 use crate::topic;
@@ -170,11 +171,32 @@ impl Link {
         self.deferred.is_empty() || store.is_failing()
     }
 
+    /// PUBACK from the client; a code that is an error ends the exchange as well [MQTT-4.4.0-2], and its
+    /// client did not take the message.
+    pub(super) fn client_acknowledged(&mut self, ack: Ack) {
+        if ack.reason.is_error() { self.refused(ack.id) } else { self.session.acknowledged(ack.id) }
+    }
+
+    fn refused(&mut self, id: u16) {
+        let receipt = self.session.settled(id);
+        self.keep_back(receipt);
+    }
+
+    /// A parcel that this connection cannot bring to its client is not placed again while this one
+    /// lasts. There are as many as may wait for a client.
+    fn keep_back(&mut self, receipt: Option<Arc<Receipt>>) {
+        let Some(receipt) = receipt else { return };
+        tracing::warn!(client = %self.client.id,
+            "what was sent to this client by name was not taken: it is longer than the client takes, \
+             its rights forbid it, or the client refused it; it waits for the next connection");
+        self.kept_back.push(receipt);
+    }
+
     /// PUBREC from the client: it has the message [MQTT-4.3.3-4].
     pub(super) fn client_received(&mut self, ack: Ack, out: &mut BytesMut) {
         if ack.reason.is_error() {
             // It refuses the message; that ends the exchange.
-            return self.session.acknowledged(ack.id);
+            return self.refused(ack.id);
         }
         let known = self.session.received(ack.id);
         self.answer(AckKind::Release, ack.id, known, out);
@@ -204,21 +226,28 @@ impl Link {
                         &[],
                     );
                 }
-                Some(Next::Publish { id, dup, delivery }) => self.send(id, dup, &delivery, out),
+                Some(Next::Publish { id, dup, delivery, receipt }) => {
+                    let written = self.send(id, dup, &delivery, out);
+                    match receipt {
+                        Some(receipt) if written => receipt.acknowledged(),
+                        receipt => self.keep_back(receipt),
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) {
+    /// Appends a message, unless this client may not have it; says whether.
+    fn send(&mut self, id: u16, dup: bool, delivery: &Delivery, out: &mut BytesMut) -> bool {
         let message = &delivery.message;
         if !self.rights.may_receive(&message.topic) {
             // It was subscribed to by a wider filter, or when it still might be.
             if delivery.qos != QoS::AtMostOnce {
-                self.session.acknowledged(id);
+                self.refused(id);
             }
             self.shared.metrics.deliveries_denied.increment(1);
-            return;
+            return false;
         }
         // What is left of the time that the message is of use [MQTT-3.3.2-6].
         let expiry = message.expires.map(|expires| {
@@ -247,10 +276,10 @@ impl Link {
         if self.client.max_packet.is_some_and(|max| len > usize::try_from(max).unwrap_or(len)) {
             // It is as if the client had had it [MQTT-3.1.2-25].
             if delivery.qos != QoS::AtMostOnce {
-                self.session.acknowledged(id);
+                self.refused(id);
             }
             self.shared.metrics.subscriber_dropped.increment(1);
-            return;
+            return false;
         }
         encode::publish(out, version, &publish);
         if let Alias::New(number) = alias {
@@ -258,5 +287,6 @@ impl Link {
         }
         self.shared.metrics.publishes_sent.increment(1);
         self.tally.messages_sent += 1;
+        true
     }
 }

@@ -18,6 +18,9 @@ const FILE: &str = "sessions.redb";
 /// Pages of the database in memory. It is read once, at the start, and written from then on.
 const CACHE: usize = 8 * 1024 * 1024;
 
+/// A file of fewer bytes is not worth the time.
+const WORTH_COMPACTING: u64 = 64 * 1024 * 1024;
+
 /// Opens the database again after an error of its disk: it takes nothing more otherwise.
 pub(super) type Reopen = Box<dyn Fn() -> Result<Database, redb::Error> + Send>;
 
@@ -72,8 +75,12 @@ pub(super) fn open(folder: Option<&Path>) -> Result<(Database, Reopen, Loaded), 
         let path = path.to_owned();
         move |source| OpenError::Io { path, source }
     };
-    std::fs::create_dir_all(folder).map_err(io_error(folder))?;
     if !path.try_exists().map_err(io_error(&path))? {
+        std::fs::create_dir_all(folder).map_err(io_error(folder))?;
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            // Else a power loss may take the folder with all that was committed in it.
+            File::open(parent).and_then(|it| it.sync_all()).map_err(io_error(parent))?;
+        }
         make(folder, &path)?;
     }
     // The library asserts what it reads: damage may panic it.
@@ -83,12 +90,41 @@ pub(super) fn open(folder: Option<&Path>) -> Result<(Database, Reopen, Loaded), 
             return Err(unreadable(&path, "checksums or references in it are wrong"));
         }
         let loaded = tables::load(&database).map_err(|e| unreadable(&path, e))?;
+        let database = compacted(database, &path).map_err(|e| unreadable(&path, e))?;
         Ok((database, loaded))
     }));
     let (database, loaded) =
         opened.unwrap_or_else(|_| Err(unreadable(&path, "its pages make no sense")))?;
     let reopen: Reopen = Box::new(move || Ok(builder().open(&path)?));
     Ok((database, reopen, loaded))
+}
+
+/// Gives back to the file system what a file that was once full holds for nothing. Its size is bounded
+/// without that, by what the broker's limits let be in it at a time (with the copies of pages that a commit
+/// makes): free pages are used again.
+fn compacted(mut database: Database, path: &Path) -> Result<Database, redb::Error> {
+    let before = std::fs::metadata(path)?.len();
+    if before < WORTH_COMPACTING {
+        return Ok(database);
+    }
+    let used = {
+        let txn = database.begin_write()?;
+        let stats = txn.stats()?;
+        txn.abort()?;
+        stats.allocated_pages().saturating_mul(stats.page_size() as u64)
+    };
+    if used > before / 4 {
+        return Ok(database);
+    }
+    if let Err(error) = database.compact() {
+        // On a full disk, say: nothing is lost, but the library takes no more until it is opened anew.
+        tracing::warn!(%error, "the database of sessions could not be made smaller");
+        drop(database);
+        return Ok(builder().open(path)?);
+    }
+    let after = std::fs::metadata(path)?.len();
+    tracing::info!(before, after, "the database of sessions was made smaller");
+    Ok(database)
 }
 
 fn builder() -> Builder {

@@ -6,7 +6,7 @@
 //! can grow beyond that, however long the disk is away.
 
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -27,7 +27,7 @@ pub(super) struct Pending {
     /// Answered when everything above is on disk.
     pub(super) tickets: Vec<AckTicket>,
     /// Woken then.
-    pub(super) waiting: Vec<Arc<Session>>,
+    pub(super) waiting: Vec<Weak<Session>>,
 }
 
 /// The changes of one session.
@@ -98,11 +98,20 @@ impl<K: Hash + Eq, V> Changes<K, V> {
         self.0.iter().map(|(key, change)| (key, change.value.as_ref()))
     }
 
-    /// Puts beneath what is here what an earlier commit failed to write. Whether that is on disk
-    /// nobody knows.
-    pub(super) fn beneath(&mut self, earlier: Self) {
-        for (key, change) in earlier.0 {
-            self.0.entry(key).or_insert(Change { stored: true, ..change }).stored = true;
+    /// Whether any of it is on disk nobody knows.
+    pub(super) fn doubt(&mut self) {
+        self.0.values_mut().for_each(|change| change.stored = true);
+    }
+
+    /// Puts on top of what is here, and is in doubt, what has come since.
+    pub(super) fn then(&mut self, later: Self) {
+        for (key, change) in later.0 {
+            match self.0.entry(key) {
+                Entry::Occupied(mut earlier) => earlier.get_mut().value = change.value,
+                Entry::Vacant(place) => {
+                    place.insert(change);
+                }
+            }
         }
     }
 }
@@ -114,18 +123,24 @@ impl SessionChanges {
         *self = Self { client_id, is_new: self.is_new, ended: true, ..Self::default() };
     }
 
-    fn beneath(&mut self, earlier: Self) {
+    fn doubt(&mut self) {
         self.is_new = false;
-        self.client_id = self.client_id.take().or(earlier.client_id);
-        self.ended |= earlier.ended;
+        self.subscriptions.doubt();
+        self.queue.doubt();
+        self.in_flight.doubt();
+    }
+
+    fn then(&mut self, later: Self) {
+        self.client_id = later.client_id.or(self.client_id.take());
+        self.ended |= later.ended;
         if self.ended {
             return self.end();
         }
-        self.record = self.record.take().or(earlier.record);
-        self.subscriptions.beneath(earlier.subscriptions);
-        self.queue.beneath(earlier.queue);
-        self.in_flight.beneath(earlier.in_flight);
-        self.ids_reserved = self.ids_reserved.max(earlier.ids_reserved);
+        self.record = later.record.or(self.record.take());
+        self.subscriptions.then(later.subscriptions);
+        self.queue.then(later.queue);
+        self.in_flight.then(later.in_flight);
+        self.ids_reserved = self.ids_reserved.max(later.ids_reserved);
     }
 
     fn len(&self) -> usize {
@@ -164,14 +179,31 @@ impl Pending {
             + self.sessions.values().map(SessionChanges::len).sum::<usize>()
     }
 
-    /// Takes back what an earlier commit failed to write, beneath what has come since. Its tickets
-    /// have failed; who only waits goes on waiting.
-    pub(super) fn beneath(&mut self, earlier: Self) {
-        self.retained.beneath(earlier.retained);
-        self.parcels.beneath(earlier.parcels);
-        for (number, changes) in earlier.sessions {
-            self.sessions.entry(number).or_default().beneath(changes);
+    /// The commit that was to have this failed: whether any of it is on disk nobody knows.
+    pub(super) fn doubt(&mut self) {
+        self.retained.doubt();
+        self.parcels.doubt();
+        self.sessions.values_mut().for_each(SessionChanges::doubt);
+        // While the disk is away sessions come and go, each once or more.
+        self.waiting.retain(|session| session.strong_count() > 0);
+        self.waiting.sort_unstable_by_key(Weak::as_ptr);
+        self.waiting.dedup_by(|a, b| Weak::ptr_eq(a, b));
+    }
+
+    /// Puts on top of this, which is in doubt, what has come since. Takes as long as that is much: it
+    /// runs under the lock that everybody waits for.
+    pub(super) fn then(&mut self, later: Self) {
+        self.retained.then(later.retained);
+        self.parcels.then(later.parcels);
+        for (number, changes) in later.sessions {
+            match self.sessions.entry(number) {
+                Entry::Occupied(mut earlier) => earlier.get_mut().then(changes),
+                Entry::Vacant(place) => {
+                    place.insert(changes);
+                }
+            }
         }
-        self.waiting.extend(earlier.waiting);
+        self.tickets.extend(later.tickets);
+        self.waiting.extend(later.waiting);
     }
 }

@@ -67,9 +67,10 @@ fn what_a_failed_commit_may_have_written_is_removed_all_the_same() {
     let mut later = Changes::default();
     later.put(2, "two again", true);
     later.remove(3);
-    later.beneath(earlier);
-    later.remove(1);
-    let mut all: Vec<_> = later.iter().map(|(key, value)| (*key, value.copied())).collect();
+    earlier.doubt();
+    earlier.then(later);
+    earlier.remove(1);
+    let mut all: Vec<_> = earlier.iter().map(|(key, value)| (*key, value.copied())).collect();
     all.sort_unstable();
     assert_eq!(all, [(1, None), (2, Some("two again")), (3, None)]);
 }

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::Database;
+use tokio_util::sync::CancellationToken;
 
 use super::codec::StoredMessage;
 use super::open::Reopen;
@@ -35,7 +35,8 @@ pub(crate) struct Store {
     notes: Arc<Notes>,
     clock: ClockMs,
     next_session: AtomicU64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread has ended.
+    ended: CancellationToken,
 }
 
 /// What the thread and everybody else share.
@@ -91,14 +92,14 @@ impl Store {
             reopen,
             figures: Figures::new(),
         };
-        let thread =
-            std::thread::Builder::new().name("sessions".to_owned()).spawn(|| writer.run())?;
-        Ok(Arc::new(Self {
-            notes,
-            clock,
-            next_session: AtomicU64::new(first_session),
-            thread: Mutex::new(Some(thread)),
-        }))
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        let thread = std::thread::Builder::new().name("sessions".to_owned());
+        let _runs_until_closed = thread.spawn(move || {
+            writer.run();
+            drop(end);
+        })?;
+        Ok(Arc::new(Self { notes, clock, next_session: AtomicU64::new(first_session), ended }))
     }
 
     /// Unix milliseconds.
@@ -152,7 +153,7 @@ impl Store {
     /// session then.
     pub(crate) fn mark(&self, waiting: &Arc<Session>) -> u64 {
         let mut inner = self.notes.inner.lock();
-        inner.pending.waiting.push(Arc::clone(waiting));
+        inner.pending.waiting.push(Arc::downgrade(waiting));
         let number = inner.number;
         self.notes.hurry(inner);
         number
@@ -192,14 +193,13 @@ impl Store {
         }
     }
 
-    /// Writes what is noted and ends the thread. Blocks. What comes later is not kept.
-    pub(crate) fn close(&self) {
+    /// Writes what is noted and ends the thread. What comes later is not kept. A disk that does not
+    /// answer is left after `patience`, and its thread to the end of the process.
+    pub(crate) async fn close(&self, patience: Duration) {
         self.notes.inner.lock().closed = true;
         self.notes.work.notify_one();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            // It catches its panics.
-            let _ended = thread.join();
+        if tokio::time::timeout(patience, self.ended.cancelled()).await.is_err() {
+            tracing::error!("the disk does not answer: what changed last of the sessions was left");
         }
     }
 }
@@ -306,14 +306,15 @@ impl Writer {
             return Ok(());
         }
         let begun = Instant::now();
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => (self.reopen)().map_err(|e| e.to_string())?,
-        };
-        // A library that finds its file altered beneath it asserts: that is a failed commit.
-        let written = catch_unwind(AssertUnwindSafe(|| tables::write(&database, batch)));
+        let (opened, reopen) = (self.database.take(), &self.reopen);
+        // A library that finds its file altered beneath it asserts, be it that it opens, writes or closes
+        // it: that is a failed commit.
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            let database = opened.map_or_else(reopen, Ok)?;
+            tables::write(&database, batch).map(|()| database)
+        }));
         match written {
-            Ok(Ok(())) => self.database = Some(database),
+            Ok(Ok(database)) => self.database = Some(database),
             Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => return Err("the database's library panicked".to_owned()),
         }
@@ -337,7 +338,7 @@ impl Writer {
         for ticket in batch.tickets {
             ticket.durable(Acknowledgement::default());
         }
-        for session in batch.waiting {
+        for session in batch.waiting.iter().filter_map(Weak::upgrade) {
             session.wake.notify_one();
         }
     }
@@ -355,8 +356,11 @@ impl Writer {
         for ticket in std::mem::take(&mut batch.tickets) {
             ticket.failed();
         }
+        batch.doubt();
         let mut inner = self.notes.inner.lock();
-        inner.pending.beneath(batch);
+        let later = std::mem::take(&mut inner.pending);
+        batch.then(later);
+        inner.pending = batch;
         inner.urgent |= !inner.pending.waiting.is_empty();
         self.figures.waiting.set(inner.pending.len() as f64);
     }

@@ -1,21 +1,24 @@
 //! Messages of QoS 1 and 2 that were sent and are not acknowledged.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::HashSet;
 
 use super::{Beside, Delivery};
 use crate::handler::QoS;
+use crate::parcel::Receipt;
 
 /// Most messages in flight to one client, whatever receive maximum it names: each ack is looked for
 /// from the front.
 const MAX_IN_FLIGHT: usize = 1024;
 
 /// What is to be written next.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Next {
     /// A PUBLISH; the id is 0 at QoS 0.
-    Publish { id: u16, dup: bool, delivery: Delivery },
+    /// At QoS 0 whoever writes it tells its receipt, for nothing more will be heard of it.
+    Publish { id: u16, dup: bool, delivery: Delivery, receipt: Option<Arc<Receipt>> },
     /// A PUBREL that the client may have missed.
     Release(u16),
 }
@@ -53,7 +56,10 @@ impl Outgoing {
         let entry = self.in_flight.get(self.sent)?;
         self.sent += 1;
         Some(match &entry.delivery {
-            Some(delivery) => Next::Publish { id: entry.id, dup: true, delivery: delivery.clone() },
+            Some(delivery) => {
+                let delivery = delivery.clone();
+                Next::Publish { id: entry.id, dup: true, delivery, receipt: None }
+            }
             None => Next::Release(entry.id),
         })
     }
@@ -66,7 +72,7 @@ impl Outgoing {
     /// Notes that `delivery` is sent now.
     pub(super) fn send(&mut self, delivery: Delivery, beside: Beside) -> Next {
         if delivery.qos == QoS::AtMostOnce {
-            return Next::Publish { id: 0, dup: false, delivery };
+            return Next::Publish { id: 0, dup: false, delivery, receipt: beside.receipt };
         }
         // There are at most MAX_IN_FLIGHT ids taken of 65,535.
         let id = loop {
@@ -78,7 +84,7 @@ impl Outgoing {
         };
         self.in_flight.push_back(InFlight { id, beside, delivery: Some(delivery.clone()) });
         self.sent += 1;
-        Next::Publish { id, dup: false, delivery }
+        Next::Publish { id, dup: false, delivery, receipt: None }
     }
 
     /// What came by shared subscriptions, was sent at QoS 1 and is not acknowledged.

@@ -15,7 +15,7 @@ fn delivery(qos: QoS, payload: &str) -> Delivery {
 
 fn sent(next: Option<Next>) -> Option<(u16, bool, String)> {
     match next? {
-        Next::Publish { id, dup, delivery } => {
+        Next::Publish { id, dup, delivery, .. } => {
             let payload = String::from_utf8(delivery.message.payload.to_vec()).unwrap();
             Some((id, dup, payload))
         }

@@ -48,7 +48,7 @@ pub(super) const PATHS: &[&str] = &[
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/api/v1/stations", get(stations))
-        .route("/api/v1/stations/{station}/commands", post(commands::send))
+        .route("/api/v1/stations/{station}/commands", commands::sending())
         .route("/api/v1/stations/{station}/commands/{id}", get(commands::get))
         .route("/api/v1/devices/{imei}/latest", get(latest))
         .route("/api/v1/devices/{imei}/history", get(history))

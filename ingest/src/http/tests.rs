@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+mod commands;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use loushan_broker::auth::{AuthConfig, BearerToken, Directory};
@@ -16,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::view::{Answer, Conservation, Span, ViewError};
 use super::*;
+use crate::commands::Commands;
 use crate::readiness::{Component, Condition, Readiness};
 use crate::sink::SinkStatus;
 
@@ -27,6 +31,7 @@ struct Fake {
     red: AtomicBool,
     broken: AtomicBool,
     endless: AtomicBool,
+    commands: OnceLock<Commands>,
 }
 
 fn device() -> Imei {
@@ -84,6 +89,10 @@ impl View for Fake {
     }
 
     fn record_metrics(&self) {}
+
+    fn commands(&self) -> Option<&Commands> {
+        self.commands.get()
+    }
 
     fn stations(&self) -> Vec<Value> {
         Vec::new()
