@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{AllowAll, Authority};
 use crate::budget::Budget;
 use crate::config::BrokerConfig;
+use crate::connection::Debts;
 use crate::handler::PublishHandler;
 use crate::listen::{self, Entrance, Listener};
 use crate::metrics::Metrics;
@@ -45,6 +46,9 @@ pub(crate) struct Shared {
     pub(crate) in_flight_publishes: AtomicUsize,
     /// What connections hold of incomplete packets and of what clients have not taken.
     pub(crate) buffers: Budget,
+    /// Bytes of wills that are not published.
+    pub(crate) wills: Arc<Budget>,
+    pub(crate) debts: Debts,
     pub(crate) metrics: Metrics,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
@@ -126,6 +130,8 @@ impl Broker {
             in_flight: Budget::new(config.total_in_flight_bytes),
             in_flight_publishes: AtomicUsize::new(0),
             buffers: Budget::new(config.total_buffer_bytes),
+            wills: Arc::new(Budget::new(config.total_will_bytes)),
+            debts: Debts::default(),
             metrics,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
@@ -311,6 +317,7 @@ impl Shared {
         let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
         self.metrics.in_flight_publishes.set(publishes as f64);
         self.retained.sweep(Instant::now());
+        self.debts.sweep();
         self.sweep_parcels();
         self.publish_figures(Instant::now());
         self.detached(ended);

@@ -80,6 +80,8 @@ pub struct BrokerConfig {
     /// The longest that a session is kept for a client that is away.
     #[serde(with = "human_duration")]
     pub max_session_expiry: Duration,
+    /// Wills of all clients together, in bytes. Beyond it a client with one is not let in.
+    pub total_will_bytes: usize,
     /// Retained messages, in bytes. Beyond it a message is delivered and not retained.
     pub retained_bytes: usize,
     /// Messages on their way to the router, in bytes. Beyond it live telemetry is not shown to
@@ -132,6 +134,7 @@ impl Default for BrokerConfig {
             max_sessions: 20_000,
             total_queue_bytes: 256 * MIB,
             max_session_expiry: Duration::from_secs(24 * 3600),
+            total_will_bytes: 64 * MIB,
             retained_bytes: 64 * MIB,
             live_feed_bytes: 16 * MIB,
             router_bytes: 256 * MIB,

@@ -30,6 +30,7 @@ use io::{Held, Output, READ, UNCOUNTED};
 use pace::Pace;
 
 pub(crate) use handshake::serve;
+pub(crate) use pace::Debts;
 
 /// Bytes waiting to be written, beyond which nothing is read that might add to them.
 const WRITE_HIGH: usize = 256 * 1024;
@@ -115,6 +116,8 @@ enum Moved {
     Wrote(usize),
     /// So many bytes; 0 is the stream's end.
     Read(usize),
+    /// So many bytes of the transport's own.
+    Overhead(usize),
 }
 
 impl<S: Stream> Connection<S> {
@@ -123,7 +126,14 @@ impl<S: Stream> Connection<S> {
         loop {
             match self.turn().await {
                 Ok(()) => {}
-                Err(end) => return end,
+                Err(end) => {
+                    if matches!(end, End::Client { .. }) {
+                        // What came with DISCONNECT and is taken is acknowledged all the same. The
+                        // connection has ended: a failure ends nothing more.
+                        let _ended = self.link.acknowledge(&mut self.out.bytes);
+                    }
+                    return end;
+                }
             }
         }
     }
@@ -169,10 +179,16 @@ impl<S: Stream> Connection<S> {
             if let Poll::Ready(written) = out.poll_write(stream, cx) {
                 return Poll::Ready(written.map(Moved::Wrote));
             }
-            if reading {
-                return io::poll_read(stream, cx, input, limit).map_ok(Moved::Read);
+            if !reading {
+                return Poll::Pending;
             }
-            Poll::Pending
+            match io::poll_read(stream, cx, input, limit) {
+                Poll::Ready(read) => Poll::Ready(read.map(Moved::Read)),
+                Poll::Pending => match stream.take_overhead() {
+                    0 => Poll::Pending,
+                    bytes => Poll::Ready(Ok(Moved::Overhead(bytes))),
+                },
+            }
         });
         tokio::select! {
             biased;
@@ -188,6 +204,7 @@ impl<S: Stream> Connection<S> {
                     link.tally.bytes_received += bytes;
                     self.pace.read(bytes);
                 }
+                Moved::Overhead(bytes) => self.pace.read(bytes),
             },
             () = acks.wake.notified() => {}
             () = session.wake.notified() => {}

@@ -38,8 +38,9 @@ use crate::wire::{self, Packet, Version};
 /// How soon a link that waits for the router's congestion to end looks again.
 const CONGESTION: Duration = Duration::from_millis(10);
 
-/// SUBACKs and UNSUBACKs of one connection that may wait for the database.
-const MAX_DEFERRED: usize = 64;
+/// SUBACKs and UNSUBACKs of one connection that may wait for the database, in bytes: each has a byte for
+/// each of the filters, which may be a quarter of a million.
+const MAX_DEFERRED: usize = 16 * 1024;
 
 /// Who is connected.
 #[derive(Debug, Clone)]
@@ -162,7 +163,7 @@ impl Link {
         self.busy.is_some()
             || self.is_full()
             || self.shared.in_flight.is_full()
-            || self.deferred.len() >= MAX_DEFERRED
+            || self.deferred.iter().map(|(_, answer)| answer.len()).sum::<usize>() >= MAX_DEFERRED
             || self.subscribes && self.shared.router.is_congested()
     }
 

@@ -1,17 +1,20 @@
-//! Wills: kept by the link, published by the broker.
+//! Wills: kept while their clients are connected, published by the broker. All together are bounded:
+//! a CONNECT has room for a megabyte of one, and it stays for as long as its client does.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::auth::Rights;
 use crate::broker::Shared;
+use crate::budget::Budget;
 use crate::handler::{AckOutcome, AckReceiver, AckTicket, Busy, Origin, Publish};
 use crate::message::Message;
-use crate::wire::Will;
+use crate::wire::{PublishProperties, Will};
 
 /// How long a will's handler may take to say that it is durable, before the will is given up.
 const TRY_FOR: Duration = Duration::from_secs(60);
@@ -19,10 +22,53 @@ const TRY_FOR: Duration = Duration::from_secs(60);
 /// Wait before a will that failed is offered again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// A will's share of the bound on all of them; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    all: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Room for a will, if there is some.
+    pub(crate) fn find(all: &Arc<Budget>, will: &Will) -> Option<Self> {
+        let bytes = cost(will);
+        all.try_take(bytes).then(|| Self { all: Arc::clone(all), bytes })
+    }
+
+    /// Room for a will that a former process had: the bound may have been wider.
+    pub(crate) fn restored(all: &Arc<Budget>, will: &Will) -> Self {
+        let bytes = cost(will);
+        all.take(bytes);
+        Self { all: Arc::clone(all), bytes }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.all.give(self.bytes);
+    }
+}
+
+fn cost(will: &Will) -> usize {
+    const OVERHEAD: usize = 128;
+    will.topic.len() + will.payload.len() + will.properties.forwarded.len() + OVERHEAD
+}
+
+/// The same will in memory of its own: as read, it keeps all of its CONNECT.
+pub(crate) fn detached(will: Will) -> Will {
+    let properties = PublishProperties {
+        forwarded: Bytes::copy_from_slice(&will.properties.forwarded),
+        ..will.properties
+    };
+    Will { payload: Bytes::copy_from_slice(&will.payload), properties, ..will }
+}
+
 /// A will whose connection has ended.
 pub(crate) struct PendingWill {
     pub(crate) client_id: Arc<str>,
     pub(crate) will: Will,
+    pub(crate) room: Room,
     /// When it is to be published if the client does not come back.
     pub(crate) due: Instant,
     /// What its client may do. `None` if a former process kept it, which looked at them last.
@@ -70,6 +116,7 @@ impl AckReceiver for Answer {
 pub(crate) struct Publication {
     client_id: Arc<str>,
     will: Will,
+    _room: Room,
     order: u64,
     attempt: Option<Attempt>,
 }
@@ -84,14 +131,14 @@ impl Publication {
     /// Publishes the will, or offers it to the handler for the first time, at once: whatever its
     /// client's next connection publishes comes behind it. Returns what is left to be seen through.
     pub(crate) fn begin(shared: &Shared, pending: PendingWill) -> Option<Self> {
-        let PendingWill { client_id, will, .. } = pending;
+        let PendingWill { client_id, will, room, .. } = pending;
         let order = shared.next_order();
         if shared.handler.claims(&will.topic).is_none() {
             shared.deliver(Message::from_will(will, client_id, order));
             return None;
         }
         let attempt = Attempt::new(shared, &client_id, &will);
-        Some(Self { client_id, will, order, attempt: Some(attempt) })
+        Some(Self { client_id, will, _room: room, order, attempt: Some(attempt) })
     }
 
     /// Sees it through.

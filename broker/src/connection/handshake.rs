@@ -8,7 +8,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::io::{self, Held, Output, UNCOUNTED};
-use super::pace::Pace;
 use super::{Connection, FAREWELL, KeepAlive};
 use crate::auth::{Credentials, Grant, Peer, Refusal, Rights};
 use crate::broker::Shared;
@@ -16,7 +15,7 @@ use crate::link::{Client, End, Link};
 use crate::listen::Stream;
 use crate::registry::{Attached, Comer, Foreign};
 use crate::topic;
-use crate::will::{PendingWill, Publication};
+use crate::will::{self, PendingWill, Publication, Room};
 use crate::wire::decode::{Decoder, is_connect_v5};
 use crate::wire::encode::{self, ConnAck};
 use crate::wire::reason::Reason;
@@ -99,8 +98,8 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     let admit = admit(shared, &connect, &client_id, peer);
     let admitted = tokio::time::timeout(shared.config.connect_timeout, admit).await;
     let busy = Err((Reason::SERVER_BUSY, "the broker had no time to check the credentials"));
-    let grant = match admitted.unwrap_or(busy) {
-        Ok(grant) => grant,
+    let (grant, room) = match admitted.unwrap_or(busy) {
+        Ok(admitted) => admitted,
         Err((reason, why)) => {
             shared.metrics.connect("refused");
             tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
@@ -170,6 +169,9 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
         problem_information: connect.problem_information,
         session_outlives: connect.session_expiry.is_some_and(|expiry| expiry > 0),
     };
+    let will = connect.will.take().zip(room).map(|(will, room)| (will::detached(will), room));
+    // Its password is of no more use, and what is kept of it would keep all of it.
+    drop(connect);
     let mut connection = Connection {
         shared: Arc::clone(shared),
         stream,
@@ -177,7 +179,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
         input,
         out: Output::from(out),
         held,
-        pace: Pace::new(&shared.config),
+        pace: shared.debts.resume(&attached.session.client_id, &shared.config),
         revoked: grant.revoked.clone(),
         expires: grant.expires,
         link: Link::new(Arc::clone(shared), client, grant.rights.clone(), attached.session.clone()),
@@ -193,8 +195,10 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     let end = connection.run().await;
     let expiry = connection.link.expiry_changed().unwrap_or(expiry);
     let may_publish = |topic: &str| grant.rights.may_publish(topic);
-    let will = connect.will.take().filter(|will| may_publish(&will.topic));
-    let will = will.map(|will| (will, Arc::clone(&grant.rights)));
+    let will = will.filter(|(will, _)| may_publish(&will.topic));
+    let will = will.map(|(will, room)| (will, room, Arc::clone(&grant.rights)));
+    // Before the session is let go: the client's next connection begins with them.
+    shared.debts.leave(&attached.session.client_id, &connection.pace);
     let will = ended(shared, &attached, will, &end, expiry.min(max_expiry));
     connection.farewell(&end).await;
     let finish = matches!(end, End::Client { .. } | End::Shutdown);
@@ -206,7 +210,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
 fn ended(
     shared: &Arc<Shared>,
     attached: &Attached,
-    will: Option<(Will, Arc<dyn Rights>)>,
+    will: Option<(Will, Room, Arc<dyn Rights>)>,
     end: &End,
     expiry: u32,
 ) -> Option<Publication> {
@@ -218,10 +222,9 @@ fn ended(
         }
         _ => tracing::info!(client = %id, reason = %end, "connection ended"),
     }
-    let will = will.filter(|_| end.publishes_will()).map(|(will, rights)| {
-        let delay = Duration::from_secs(will.delay.min(expiry).into());
-        let due = Instant::now() + delay;
-        PendingWill { client_id: id.clone(), due, will, rights: Some(rights) }
+    let will = will.filter(|_| end.publishes_will()).map(|(will, room, rights)| {
+        let due = Instant::now() + Duration::from_secs(will.delay.min(expiry).into());
+        PendingWill { client_id: id.clone(), due, will, room, rights: Some(rights) }
     });
     let (now, later) = match will {
         Some(will) if will.will.delay == 0 || expiry == 0 => (Some(will), None),
@@ -283,7 +286,7 @@ async fn admit(
     connect: &Connect,
     client_id: &str,
     peer: &Peer,
-) -> Result<Grant, (Reason, &'static str)> {
+) -> Result<(Grant, Option<Room>), (Reason, &'static str)> {
     if connect.authentication_method {
         let why = "there are no authentication methods here, only user names and passwords";
         return Err((Reason::BAD_AUTHENTICATION_METHOD, why));
@@ -292,6 +295,9 @@ async fn admit(
     if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean {
         let why = "a session to be kept needs a client id";
         return Err((Reason::CLIENT_ID_NOT_VALID, why));
+    }
+    if client_id.len() > shared.config.max_topic_bytes {
+        return Err((Reason::CLIENT_ID_NOT_VALID, "a client id of more than max_topic_bytes"));
     }
     let credentials = Credentials {
         peer,
@@ -310,7 +316,7 @@ async fn admit(
                 (Reason::SERVER_BUSY, "too many others wait for their passwords to be checked")
             }
         })?;
-    let Some(will) = &connect.will else { return Ok(grant) };
+    let Some(will) = &connect.will else { return Ok((grant, None)) };
     if !shared.config.topic_limits().allow(&will.topic) {
         shared.metrics.topics_refused.increment(1);
         let why = "the will's topic is longer or deeper than this broker takes";
@@ -319,7 +325,11 @@ async fn admit(
     if topic::is_brokers_own(&will.topic) || !grant.rights.may_publish(&will.topic) {
         return Err((Reason::NOT_AUTHORIZED, "the client may not publish to its will's topic"));
     }
-    Ok(grant)
+    let Some(room) = Room::find(&shared.wills, will) else {
+        shared.metrics.wills_refused.increment(1);
+        return Err((Reason::QUOTA_EXCEEDED, "total_will_bytes are in use"));
+    };
+    Ok((grant, Some(room)))
 }
 
 /// The longest packet that the client takes.

@@ -2,10 +2,14 @@
 //!
 //! What was read is served. It is the next read that waits, and the keep-alive timer with it, until
 //! what was read fits the bounds again: nothing is refused and nothing is lost, the client's own
-//! socket tells it to slow down.
+//! socket tells it to slow down. What it owes when it goes it still owes when it comes back: otherwise
+//! to connect anew would be faster than to wait.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::BrokerConfig;
@@ -14,14 +18,14 @@ use crate::config::BrokerConfig;
 const BURST: Duration = Duration::from_secs(1);
 
 /// The paces of one connection.
-#[derive(Debug)]
-pub(super) struct Pace {
+#[derive(Debug, Clone)]
+pub(crate) struct Pace {
     publishes: Option<Rate>,
     bytes: Option<Rate>,
 }
 
 /// So many units a second.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rate {
     seconds_per_unit: f64,
     /// When everything taken so far would have arrived at the full rate.
@@ -57,6 +61,11 @@ impl Pace {
         }
     }
 
+    /// Whether some of what was read would not have arrived yet at the full rate.
+    fn is_ahead(&self, now: Instant) -> bool {
+        [&self.publishes, &self.bytes].into_iter().flatten().any(|rate| rate.due > now)
+    }
+
     /// Whether there is a bound at all.
     pub(super) const fn is_bounded(&self) -> bool {
         self.publishes.is_some() || self.bytes.is_some()
@@ -85,6 +94,37 @@ impl Pace {
     }
 }
 
+/// The paces of clients that have gone ahead of them, by a hash of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Debts {
+    hasher: RandomState,
+    paces: Mutex<HashMap<u64, Pace>>,
+}
+
+impl Debts {
+    /// A client's connection has ended.
+    pub(super) fn leave(&self, client_id: &str, pace: &Pace) {
+        if pace.is_bounded() && pace.is_ahead(Instant::now()) {
+            self.paces.lock().insert(self.hasher.hash_one(client_id), pace.clone());
+        }
+    }
+
+    /// The pace of a client's next connection.
+    pub(super) fn resume(&self, client_id: &str, config: &BrokerConfig) -> Pace {
+        let pace = Pace::new(config);
+        if !pace.is_bounded() {
+            return pace;
+        }
+        self.paces.lock().remove(&self.hasher.hash_one(client_id)).unwrap_or(pace)
+    }
+
+    /// Forgets what time has paid.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        self.paces.lock().retain(|_, pace| pace.is_ahead(now));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +147,28 @@ mod tests {
         tokio::time::advance(Duration::from_secs(100)).await;
         pace.published(20);
         assert_eq!((pace.wait().unwrap() - Instant::now()).as_millis(), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_still_owes_what_it_owed_and_others_do_not() {
+        let config = BrokerConfig { max_publishes_per_second: 10, ..BrokerConfig::default() };
+        tokio::time::advance(BURST).await;
+        let debts = Debts::default();
+        let mut pace = debts.resume("a", &config);
+        pace.published(10);
+        // It has had what may come at once, and waits for nothing yet.
+        assert_eq!(pace.wait(), None);
+        debts.leave("a", &pace);
+        debts.sweep();
+        let (mut again, mut other) = (debts.resume("a", &config), debts.resume("b", &config));
+        again.published(10);
+        other.published(10);
+        assert_eq!((again.wait().unwrap() - Instant::now()).as_millis(), 1000);
+        assert_eq!(other.wait(), None);
+        debts.leave("a", &again);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        debts.sweep();
+        assert!(debts.paces.lock().is_empty());
     }
 
     #[test]

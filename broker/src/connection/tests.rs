@@ -120,6 +120,69 @@ async fn the_keep_alive_stands_still_while_a_slow_client_takes_a_large_message()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_with_disconnect_and_is_durable_is_acknowledged() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let mut client = connected(&gate, BrokerConfig::default()).await;
+    client.write_all(&[PUBLISH, &[0xe0, 0]].concat()).await.unwrap();
+    assert_eq!(rest(client).await, [0x40, 2, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_back_for_each_burst_is_paced_all_the_same() {
+    let gate = Arc::<Gate>::default();
+    gate.open();
+    let config = BrokerConfig { max_publishes_per_second: 10, ..BrokerConfig::default() };
+    let broker = Broker::new(config, gate);
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
+        tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+        client.write_all(CONNECT).await.unwrap();
+        client.read_exact(&mut [0; 4]).await.unwrap();
+        client.write_all(&PUBLISH.repeat(20)).await.unwrap();
+        client.read_exact(&mut [0; 4 * 20]).await.unwrap();
+        drop(client);
+    }
+    // The first 20 publishes, and then the rate: the last 20 are read when 80 have been paid.
+    assert!(begun.elapsed() >= Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn wills_are_bounded_together_and_give_their_room_back() {
+    let config = BrokerConfig { total_will_bytes: 500, ..BrokerConfig::default() };
+    let broker = Broker::new(config, Arc::<Gate>::default());
+    let open = async |id: u8| {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let peer = crate::auth::Peer::tcp(([127, 0, 0, 1], 1).into());
+        tokio::spawn(serve(Arc::clone(&broker.shared), server, peer));
+        // A will of 100 bytes.
+        let will = [b"\x00\x01w\x00\x64".as_slice(), &[7; 100]].concat();
+        let body = [b"\x00\x04MQTT\x04\x06\x00\x0a\x00\x01".as_slice(), &[id], &will].concat();
+        client
+            .write_all(&[&[0x10, u8::try_from(body.len()).unwrap()], &*body].concat())
+            .await
+            .unwrap();
+        let mut connack = [0; 4];
+        client.read_exact(&mut connack).await.unwrap();
+        (client, connack[3])
+    };
+    let (_first, code) = open(b'1').await;
+    assert_eq!(code, 0);
+    let taken = broker.shared.wills.used();
+    let (second, code) = open(b'2').await;
+    // 3.1.1 has no better word than that the server is unavailable.
+    assert_eq!((code, open(b'3').await.1), (0, 3));
+    // A will that is not published any more has no room.
+    { second }.write_all(&[0xe0, 0]).await.unwrap();
+    while broker.shared.wills.used() > taken {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(open(b'4').await.1, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_in_flight_are_bounded_by_not_reading() {
     let gate = Arc::<Gate>::default();
     let config = BrokerConfig { max_in_flight_bytes: 1000, ..BrokerConfig::default() };

@@ -88,6 +88,12 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
     fn buffered(&self) -> usize {
         0
     }
+
+    /// Bytes that were read since this was last asked and that were the transport's own. A read that
+    /// brings nothing else is pending.
+    fn take_overhead(&mut self) -> usize {
+        0
+    }
 }
 
 impl Stream for TcpStream {}
@@ -98,6 +104,10 @@ impl Stream for tokio::io::DuplexStream {}
 impl<S: Stream + ?Sized> Stream for Box<S> {
     fn buffered(&self) -> usize {
         (**self).buffered()
+    }
+
+    fn take_overhead(&mut self) -> usize {
+        (**self).take_overhead()
     }
 }
 

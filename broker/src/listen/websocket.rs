@@ -59,6 +59,8 @@ pub(crate) struct WebSocket<S> {
     fragmented: bool,
     /// The payload of the control frame that is being read.
     control: Vec<u8>,
+    /// Bytes read that were no payload of MQTT and that nobody has asked for.
+    overhead: usize,
     /// Frames that wait to be written.
     out: BytesMut,
     /// A close frame was sent: nothing may follow it.
@@ -129,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             frame: None,
             fragmented: false,
             control: Vec::new(),
+            overhead: 0,
             out: BytesMut::new(),
             closed: false,
             ended: None,
@@ -361,10 +364,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            let read_len = read.len();
             let kept = this.take(read);
+            this.overhead += read_len - kept;
             buf.set_filled(start + kept);
             if kept > 0 {
                 return Poll::Ready(Ok(()));
+            }
+            if this.ended.is_none() {
+                // Whoever sends nothing but control frames must not keep others waiting, and is paced.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }
@@ -408,6 +418,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
 impl<S: Stream> Stream for WebSocket<S> {
     fn buffered(&self) -> usize {
         self.out.len() + self.stream.buffered()
+    }
+
+    fn take_overhead(&mut self) -> usize {
+        std::mem::take(&mut self.overhead)
     }
 }
 

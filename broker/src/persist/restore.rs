@@ -10,7 +10,7 @@ use super::{Kept, Opened, Store, from_ms};
 use crate::broker::Shared;
 use crate::message::Message;
 use crate::session::{Delivery, Restored, Session};
-use crate::will::PendingWill;
+use crate::will::{PendingWill, Room};
 
 impl Opened {
     /// Puts everything in its place. What expired meanwhile is dropped; a session that did ends, with
@@ -85,6 +85,7 @@ fn restore(shared: &Shared, store: &Arc<Store>, loaded: LoadedSession, now_ms: u
     };
     let will = record.will.map(|StoredWill { due_ms, will }| PendingWill {
         client_id: session.client_id.clone(),
+        room: Room::restored(&shared.wills, &will),
         will,
         due: from_ms(due_ms, now_ms),
         rights: None,

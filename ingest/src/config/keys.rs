@@ -232,6 +232,12 @@ pub static SECTIONS: &[Section] = &[
                 "The longest that a session is kept for a client that is away.",
             ),
             key(
+                "total_will_bytes",
+                Kind::Size(0, 16 * GIB),
+                Is("64MiB"),
+                "Wills of all clients together. Beyond it a client with one is not let in.",
+            ),
+            key(
                 "retained_bytes",
                 Kind::Size(0, 16 * GIB),
                 Is("64MiB"),

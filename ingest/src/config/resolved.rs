@@ -198,6 +198,7 @@ fn broker(values: &Values<'_>) -> Option<BrokerConfig> {
         total_queue_bytes: values.count("mqtt.total_queue_bytes")?,
         max_sessions: values.count("mqtt.max_sessions")?,
         max_session_expiry: values.duration("mqtt.max_session_expiry")?,
+        total_will_bytes: values.count("mqtt.total_will_bytes")?,
         retained_bytes: values.count("mqtt.retained_bytes")?,
         live_feed_bytes: values.count("mqtt.live_feed_bytes")?,
         denied_publish: match values.text("mqtt.denied_publish")?.as_str() {

@@ -117,6 +117,7 @@ pub static METRICS: &[Metric] = &[
         "loushan_topics_refused_total",
         "Publishes, wills and filters whose topic is longer or deeper than configured.",
     ),
+    counter("loushan_wills_refused_total", "Clients turned away: no room for their wills."),
     counter("loushan_publishes_denied_total", "Publishes that their clients may not make."),
     counter("loushan_subscriptions_refused_total", "Filters refused: the client has enough."),
     counter("loushan_subscriptions_denied_total", "Filters refused: not for the client."),
@@ -128,7 +129,10 @@ pub static METRICS: &[Metric] = &[
     ),
     counter("loushan_router_restarts_total", "Restarts of the live fan-out's router."),
     // HTTP, and the certificates of both.
-    counter("loushan_http_refused_total", "HTTP connections closed as they came: too many."),
+    counter(
+        "loushan_http_connections_refused_total",
+        "HTTP connections closed as they came: too many.",
+    ),
     counter("loushan_certificate_reloads_total", "Certificates read anew, by result."),
     // The write-ahead log.
     gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),

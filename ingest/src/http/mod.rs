@@ -4,7 +4,6 @@
 //! blocking threads; exports stream in bounded memory and are bounded in number. Every request passes
 //! the `guard`, and [`auth`] says who may ask what.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Json;
@@ -36,7 +35,6 @@ pub mod view;
 use auth::Access;
 use error::ApiError;
 pub use limits::HttpLimits;
-use limits::{Bounded, From};
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
@@ -54,10 +52,8 @@ pub(crate) struct App {
     stop: CancellationToken,
 }
 
-/// Answers requests, in TLS where it is given, until `stop`, then finishes those under way. Exports under way are broken off.
-///
-/// # Errors
-/// When the listener fails for good.
+/// Answers requests, in TLS where it is given, until `stop`, then finishes those under way. Exports
+/// under way are broken off.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
@@ -66,7 +62,7 @@ pub async fn serve(
     access: Access,
     limits: HttpLimits,
     stop: CancellationToken,
-) -> io::Result<()> {
+) {
     let app = App {
         view,
         metrics,
@@ -75,10 +71,7 @@ pub async fn serve(
         questions: Arc::new(Semaphore::new(QUESTIONS)),
         stop: stop.clone(),
     };
-    let listener = Bounded::new(listener, tls, limits)?;
-    axum::serve(listener, router(app).into_make_service_with_connect_info::<From>())
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    limits::serve(listener, tls, limits, router(app), stop).await;
 }
 
 fn router(app: App) -> Router {

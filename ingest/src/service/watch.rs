@@ -50,7 +50,7 @@ pub(super) struct Parts {
     pub(super) sinks: JoinSet<SinkEnd>,
     /// The InfluxDB sink's task, which may end alone.
     influx: Option<tokio::task::Id>,
-    pub(super) http: JoinHandle<std::io::Result<()>>,
+    pub(super) http: JoinHandle<()>,
     pub(super) http_stop: CancellationToken,
     /// Chores that end with the service.
     pub(super) chores: JoinSet<()>,
@@ -142,8 +142,7 @@ impl Parts {
                 Err(e) => died(&e),
             }),
             ended = &mut self.http => (Component::Http, match ended {
-                Ok(Ok(())) => "it ended by itself".to_owned(),
-                Ok(Err(e)) => e.to_string(),
+                Ok(()) => "it ended by itself".to_owned(),
                 Err(e) => died(&e),
             }),
             // Never empty before the stop.

@@ -106,6 +106,20 @@ async fn a_flood_of_pings_that_nobody_reads_the_answers_of_is_bounded() {
 }
 
 #[tokio::test]
+async fn whoever_sends_nothing_but_control_frames_is_seen() {
+    let (mut server, mut client) = raw();
+    let pings = frame(0x8a, b"pong").repeat(100);
+    client.write_all(&pings).await.unwrap();
+    let mut buffer = [0; 4096];
+    let read = std::future::poll_fn(|cx| {
+        let read = Pin::new(&mut server).poll_read(cx, &mut ReadBuf::new(&mut buffer));
+        Poll::Ready(read.is_pending())
+    });
+    assert!(read.await, "there is nothing for MQTT");
+    assert_eq!((server.take_overhead(), server.take_overhead()), (pings.len(), 0));
+}
+
+#[tokio::test]
 async fn a_close_is_answered_and_ends_the_stream() {
     let (mut server, mut client) = pair().await;
     client.send(Message::Binary(b"last".as_slice().into())).await.unwrap();
