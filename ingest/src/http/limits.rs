@@ -110,7 +110,7 @@ async fn accept(
             }
         };
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            metrics::counter!("loushan_http_refused_total").increment(1);
+            metrics::counter!("loushan_http_connections_refused_total").increment(1);
             continue;
         };
         let (tls, ready) = (tls.clone(), ready.clone());

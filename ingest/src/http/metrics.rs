@@ -128,7 +128,10 @@ pub static METRICS: &[Metric] = &[
     ),
     counter("loushan_router_restarts_total", "Restarts of the live fan-out's router."),
     // HTTP, and the certificates of both.
-    counter("loushan_http_refused_total", "HTTP connections closed as they came: too many."),
+    counter(
+        "loushan_http_connections_refused_total",
+        "HTTP connections closed as they came: too many.",
+    ),
     counter("loushan_certificate_reloads_total", "Certificates read anew, by result."),
     // The write-ahead log.
     gauge("loushan_wal_disk_bytes", "Bytes of the log's segments on disk."),
