@@ -187,3 +187,22 @@ fn a_faulty_configuration_is_refused_with_every_fault_named_at_once() {
     let (valid, text) = run(loushan().arg("check-config").arg(&file));
     assert!(valid, "{text}");
 }
+
+#[test]
+fn faults_in_the_files_that_a_configuration_names_are_told_before_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("loushan.toml");
+    let users = dir.path().join("users");
+    std::fs::write(&users, "bob king\n").unwrap();
+    let text = format!(
+        "[mqtt]\ntls_listen = \"127.0.0.1:0\"\n[mqtt.tls]\ncertificate = \"nowhere.crt\"\n\
+         key = \"nowhere.key\"\n[auth]\nusers_file = {:?}\n",
+        users.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let (valid, text) = run(loushan().arg("check-config").arg(&file));
+    assert!(!valid);
+    for part in ["mqtt.tls.certificate: nowhere.crt", "auth.users_file", "\"king\" is no role"] {
+        assert_eq!(text.matches(part).count(), 1, "{part:?} is not told once in:\n{text}");
+    }
+}

@@ -139,7 +139,7 @@ impl<S: Stream> Connection<S> {
     }
 
     async fn turn(&mut self) -> Result<(), End> {
-        self.take_packets()?;
+        self.take_packets().await?;
         self.link.count_traffic();
         // First the offers: what is not for the handler is acknowledged at once.
         self.link.retry();
@@ -226,12 +226,18 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    fn take_packets(&mut self) -> Result<(), End> {
+    async fn take_packets(&mut self) -> Result<(), End> {
         let received = std::time::Instant::now();
-        let (mut heard, mut publishes) = (false, 0);
+        let (mut heard, mut yielded, mut publishes) = (false, false, 0);
         while let Some(packet) = self.decoder.next(&mut self.input)? {
             heard = true;
             publishes += usize::from(matches!(packet, Packet::Publish(_)));
+            if !yielded && self.link.shows_at_once(&packet) {
+                // Of tasks that are woken together the scheduler runs the last one first. A SUBSCRIBE
+                // that arrived just before this, by another connection, has to be served before it.
+                yielded = true;
+                tokio::task::yield_now().await;
+            }
             self.link.packet(packet, received, &mut self.out.bytes)?;
         }
         if self.input.is_empty() {

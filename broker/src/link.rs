@@ -191,6 +191,11 @@ impl Link {
         }
     }
 
+    /// Whether subscribers get this packet's message as soon as it is taken, for no log is asked first.
+    pub(crate) fn shows_at_once(&self, packet: &Packet) -> bool {
+        matches!(packet, Packet::Publish(publish) if self.shared.handler.claims(&publish.topic).is_none())
+    }
+
     /// Takes a packet; what it is answered at once is appended to `out`.
     ///
     /// # Errors

@@ -276,3 +276,34 @@ async fn mqtt_3_3_2_6_a_message_says_how_long_it_is_still_of_use() {
     let expected = |left| publish_v5(1, "e", None, &[2, 0, 0, 0, left], b"x");
     assert!((98..=100).any(|left| got == expected(left)), "{got:02x?}");
 }
+
+#[test]
+fn a_subscribe_is_served_before_a_publish_that_arrived_after_it_on_another_connection() {
+    // One worker, kept busy until both packets are there: it finds them together, in this order.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let running = running().await;
+        let (mut publisher, mut subscriber) = (running.v4("p").await, running.v4("s").await);
+        for round in 1..=8 {
+            let topic = format!("plaza/{round}");
+            let (begun, has_begun) = std::sync::mpsc::sync_channel(0);
+            let (end, ends) = std::sync::mpsc::sync_channel(0);
+            let busy = tokio::spawn(async move {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+            });
+            has_begun.recv().unwrap();
+            subscriber.stream.try_write(&subscribe_v4(1, &topic, 1)).unwrap();
+            publisher.stream.try_write(&publish_v4(2, &topic, Some(7), b"x")).unwrap();
+            end.send(()).unwrap();
+            within("the worker", busy).await.unwrap();
+            publisher.expect(&[0x40, 2, 0, 7]).await;
+            subscriber.expect(&[0x90, 3, 0, 1, 1]).await;
+            let message = subscriber.packet().await;
+            let (id, payload) = (message.len() - 3, message.len() - 1);
+            assert_eq!(&message[4..id], topic.as_bytes(), "{message:02x?}");
+            subscriber.send(&[&[0x40, 2], &message[id..payload]].concat()).await;
+        }
+    });
+}

@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use loushan_ingest::config::{Config, ENVIRONMENT_PREFIX, default_file};
+use loushan_ingest::service::faults_of_files;
 
 use super::Failure;
 
@@ -15,12 +16,18 @@ pub(super) struct CheckArgs {
     file: PathBuf,
 }
 
-/// Checks the file alone: what the environment adds is not the file's fault.
+/// Checks the file alone, and those it names for TLS, users and rights: what the environment adds is
+/// not the file's fault.
 pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let text = read(&args.file)?;
-    Config::read(Some(&text), [])
+    let config = Config::read(Some(&text), [])
         .with_context(|| args.file.display().to_string())
         .map_err(Failure::Usage)?;
+    let faults = faults_of_files(&config);
+    if !faults.is_empty() {
+        let faults = faults.join("\n  ");
+        return Err(Failure::usage(anyhow!("{}:\n  {faults}", args.file.display())));
+    }
     println!("{}: no faults", args.file.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -9,10 +9,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 
+/// What of libraries is not shown unless `tracing.level` asks for it: rumqttd's router tells of every
+/// subscription, in names of its own.
+const QUIET: &str = "rumqttd=warn";
+
 /// Starts telling. Once per process.
 pub(super) fn start(config: &Tracing) -> Result<(), Failure> {
     let filter = EnvFilter::builder()
-        .parse(&config.level)
+        .parse(format!("{QUIET},{}", config.level))
         .with_context(|| {
             format!(
                 "tracing.level {:?} is no filter; write a level such as \"info\", or set {}",

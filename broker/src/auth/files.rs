@@ -34,51 +34,60 @@ impl AuthConfig {
         Self { anonymous: true, ..Self::default() }
     }
 
+    /// Reads everything and keeps nothing. Blocks.
+    ///
+    /// # Errors
+    /// When a file, or a rule of the configuration, cannot be used.
+    pub fn check(&self) -> Result<(), LoadError> {
+        Book::read(self).map(drop)
+    }
+
     fn files(&self) -> impl Iterator<Item = &Path> {
         let keys = self.jwt.as_ref().map(|jwt| jwt.keys.path());
         [self.users_file.as_deref(), self.acl_file.as_deref(), keys].into_iter().flatten()
     }
 }
 
-/// A file, or the rules in the configuration, cannot be used. What it says in places where passwords
+/// A file, or the rules in the configuration, cannot be used. The whole message is told at once, for
+/// readiness has room for one line: the cause is in it and is no `source` to be told again. What it says in places where passwords
 /// may be is not repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The users file.
-    #[error("the users file {} (auth.users_file) cannot be used: {source}; `loushan user add` makes \
+    #[error("the users file {} (auth.users_file) cannot be used: {why}; `loushan user add` makes \
              and mends it", path.display())]
     Users {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: UsersError,
+        why: UsersError,
     },
     /// Rules in the configuration.
     #[error("the rules in auth.acl cannot be used: {0}")]
     Rules(AclError),
     /// The file of rules.
-    #[error("the rules in {} (auth.acl_file) cannot be used: {source}", path.display())]
+    #[error("the rules in {} (auth.acl_file) cannot be used: {why}", path.display())]
     Acl {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: AclError,
+        why: AclError,
     },
     /// The file of rules cannot be read.
-    #[error("the rules in {} (auth.acl_file) cannot be read: {source}", path.display())]
+    #[error("the rules in {} (auth.acl_file) cannot be read: {why}", path.display())]
     AclIo {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// Keys for tokens.
-    #[error("the keys in {} (auth.jwt) cannot be used: {source}", path.display())]
+    #[error("the keys in {} (auth.jwt) cannot be used: {why}", path.display())]
     Keys {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: KeysError,
+        why: KeysError,
     },
     /// The process itself.
     #[error(transparent)]
@@ -97,18 +106,18 @@ impl Book {
     /// Reads all files. Blocks.
     pub(super) fn read(config: &AuthConfig) -> Result<Self, LoadError> {
         let users = config.users_file.as_ref().map(|path| {
-            Users::read(path).map_err(|source| LoadError::Users { path: path.clone(), source })
+            Users::read(path).map_err(|why| LoadError::Users { path: path.clone(), why })
         });
         let keys = config.jwt.as_ref().map(|jwt| {
             let path = || jwt.keys.path().to_path_buf();
-            Keys::read(&jwt.keys).map_err(|source| LoadError::Keys { path: path(), source })
+            Keys::read(&jwt.keys).map_err(|why| LoadError::Keys { path: path(), why })
         });
         let mut acl = Acl::parse(&config.acl).map_err(LoadError::Rules)?;
         if let Some(path) = &config.acl_file {
             let text = std::fs::read_to_string(path)
-                .map_err(|source| LoadError::AclIo { path: path.clone(), source })?;
-            let more = Acl::parse(&text)
-                .map_err(|source| LoadError::Acl { path: path.clone(), source })?;
+                .map_err(|why| LoadError::AclIo { path: path.clone(), why })?;
+            let more =
+                Acl::parse(&text).map_err(|why| LoadError::Acl { path: path.clone(), why })?;
             acl = acl.then(more);
         }
         Ok(Self {

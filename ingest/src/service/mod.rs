@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::auth::Directory;
+use loushan_broker::listen::tls::Tls;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -75,6 +76,14 @@ pub struct Outside {
     pub sessions: Option<PathBuf>,
     /// The data folder's lock, held until the service has ended. A file system in memory has none.
     pub lock: Option<DataLock>,
+}
+
+/// What is wrong with the files that a configuration names for TLS, users and rights. Blocks.
+#[must_use]
+pub fn faults_of_files(config: &Config) -> Vec<String> {
+    let tls = [&config.mqtt_tls, &config.http_tls].into_iter().flatten();
+    let tls = tls.filter_map(|files| Tls::load(files.clone()).err()).map(|fault| fault.to_string());
+    tls.chain(config.auth.check().err().map(|fault| fault.to_string())).collect()
 }
 
 /// The service could not start. Nothing was acknowledged yet.

@@ -43,6 +43,13 @@ pub(super) fn open(
 ) -> Result<Opened, StartError> {
     let data = &config.data_dir;
     io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
+    // A fault in a file of users is told before a long log has been read.
+    let clock_of_tokens = clock.clone();
+    let now = move || {
+        let ns = u64::try_from(clock_of_tokens.now().ns()).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_nanos(ns)
+    };
+    let directory = Arc::new(Directory::open(config.auth.clone(), Arc::new(now))?);
     let admin_token = admin_token(&**io, data)?;
     let registry = Arc::new(Registry::new(RegistryLimits::default()));
     load_stations(config, &**io, &registry)?;
@@ -142,12 +149,6 @@ pub(super) fn open(
 
     let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
     sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
-    let clock_of_tokens = clock.clone();
-    let now = move || {
-        let ns = u64::try_from(clock_of_tokens.now().ns()).unwrap_or(0);
-        UNIX_EPOCH + Duration::from_nanos(ns)
-    };
-    let directory = Arc::new(Directory::open(config.auth.clone(), Arc::new(now))?);
     let clock_of_sessions = clock.clone();
     let sessions = persist::Opened::open(persist::StoreOptions {
         folder: sessions,
