@@ -98,7 +98,11 @@ impl Live {
     pub(super) fn look_up(&self, book: &Book, anonymous: bool) -> bool {
         let role = self.role(book, anonymous);
         let stays = role.is_some();
-        let role = role.or_else(|| self.listed(book).map(|user| user.role.clone()));
+        let role = role.or_else(|| match self.basis {
+            Basis::Password(_) | Basis::CommonName => Some(self.listed(book)?.role.clone()),
+            // A user of the same name in the file may be somebody else.
+            Basis::Anonymous | Basis::Urn | Basis::Token(_) => None,
+        });
         *self.now.write() = Now { role, acl: Arc::clone(&book.acl) };
         if !stays {
             self.revoked.cancel();
