@@ -145,6 +145,7 @@ fn end_entity(
 }
 
 fn expire(params: &mut CertificateParams) -> anyhow::Result<()> {
+    #[allow(clippy::disallowed_methods)] // a command is of now, and nothing here is held still
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(BEHIND);
