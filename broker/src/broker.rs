@@ -270,9 +270,11 @@ impl Shared {
 
     /// A connection is about to let its session go.
     pub(crate) fn finished(&self, session: &Arc<Session>) {
+        let one_commit = self.store.as_ref().map(|store| store.together());
         let unsent = session.disconnect();
-        self.router.close(session);
         self.give_again(unsent);
+        drop(one_commit);
+        self.router.close(session);
     }
 
     /// Sessions ended: what they leave is seen to.

@@ -89,6 +89,7 @@ impl Shared {
 
     /// Ends a session: its subscriptions are nobody's any more.
     pub(crate) fn end_session(&self, session: &Arc<Session>) {
+        let _one_commit = self.store.as_ref().map(|store| store.together());
         let subscriptions = {
             let mut state = session.lock();
             if let Some(kept) = state.kept.take() {

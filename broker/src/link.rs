@@ -381,6 +381,11 @@ impl Link {
         first
     }
 
+    /// The connection has ended: what it could not bring may be placed in the next one.
+    pub(crate) fn give_parcels_back(&mut self) {
+        self.kept_back.clear();
+    }
+
     /// Adds what went over the connection to the broker's figures.
     pub(crate) fn count_traffic(&mut self) {
         self.shared.sys.traffic.count(&mut self.tally);

@@ -193,6 +193,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
         drain_until: None,
     };
     let end = connection.run().await;
+    connection.link.give_parcels_back();
     let expiry = connection.link.expiry_changed().unwrap_or(expiry);
     let may_publish = |topic: &str| grant.rights.may_publish(topic);
     let will = will.filter(|(will, _)| may_publish(&will.topic));

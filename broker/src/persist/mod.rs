@@ -38,6 +38,16 @@
 //! [`Store::trouble`], and is tried again with everything that has come since, on the database opened
 //! anew, until the disk takes it: what memory holds and what the database holds agree again then.
 //!
+//! # What bounds it
+//!
+//! The file holds what the broker holds: `retained_bytes`, `total_queue_bytes` (every session's copy of
+//! a message counts), `max_sessions` with `max_subscriptions` and at most one will each, and the parcels.
+//! Pages that are free are used again; a file that is mostly free is compacted when it is opened. While
+//! a disk refuses, what would have to be removed from it is remembered by its key.
+//!
+//! A disk that does not answer holds up its own thread and who waits for a commit: what they wait with
+//! takes no room of the publishes that wait for the log, and an ordered stop leaves it.
+//!
 //! Times are kept in Unix milliseconds, by the clock that [`StoreOptions`] brings.
 
 use std::fmt;

@@ -90,7 +90,8 @@ pub(super) fn open(folder: Option<&Path>) -> Result<(Database, Reopen, Loaded), 
             return Err(unreadable(&path, "checksums or references in it are wrong"));
         }
         let loaded = tables::load(&database).map_err(|e| unreadable(&path, e))?;
-        let database = compacted(database, &path).map_err(|e| unreadable(&path, e))?;
+        let database =
+            compacted(database, &path, WORTH_COMPACTING).map_err(|e| unreadable(&path, e))?;
         Ok((database, loaded))
     }));
     let (database, loaded) =
@@ -102,9 +103,13 @@ pub(super) fn open(folder: Option<&Path>) -> Result<(Database, Reopen, Loaded), 
 /// Gives back to the file system what a file that was once full holds for nothing. Its size is bounded
 /// without that, by what the broker's limits let be in it at a time (with the copies of pages that a commit
 /// makes): free pages are used again.
-fn compacted(mut database: Database, path: &Path) -> Result<Database, redb::Error> {
+pub(super) fn compacted(
+    mut database: Database,
+    path: &Path,
+    worth: u64,
+) -> Result<Database, redb::Error> {
     let before = std::fs::metadata(path)?.len();
-    if before < WORTH_COMPACTING {
+    if before < worth {
         return Ok(database);
     }
     let used = {

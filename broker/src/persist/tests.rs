@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::pending::Changes;
-use super::{ClockMs, Store};
+use super::codec::{NEVER, StoredMessage};
+use super::pending::{Changes, Pending};
+use super::{ClockMs, Store, open, tables};
 use crate::handler::{AckOutcome, AckReceiver, AckTicket};
+use crate::message::tests::message;
 
 /// A clock that the test moves.
 pub(super) fn clock(now: &Arc<AtomicU64>) -> ClockMs {
@@ -23,6 +25,12 @@ pub(super) fn clock(now: &Arc<AtomicU64>) -> ClockMs {
 /// Remembers how its tickets ended.
 #[derive(Debug, Default)]
 pub(super) struct Answers(Mutex<Vec<AckOutcome>>);
+
+impl Answers {
+    fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
 
 impl AckReceiver for Answers {
     fn resolve(&self, _: u64, outcome: AckOutcome) {
@@ -73,4 +81,39 @@ fn what_a_failed_commit_may_have_written_is_removed_all_the_same() {
     let mut all: Vec<_> = earlier.iter().map(|(key, value)| (*key, value.copied())).collect();
     all.sort_unstable();
     assert_eq!(all, [(1, None), (2, Some("two again")), (3, None)]);
+}
+
+#[test]
+fn a_file_that_is_mostly_free_is_made_smaller_and_keeps_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let (database, ..) = open::open(Some(dir.path())).unwrap();
+    let large = "x".repeat(64 * 1024);
+    let write = |topics: std::ops::Range<u32>, there: bool| {
+        let mut pending = Pending::default();
+        for topic in topics {
+            let topic = format!("t{topic}");
+            let message = message(&topic, &large);
+            if there {
+                let stored = StoredMessage { message, expires_ms: NEVER };
+                pending.retained.put((*topic).into(), stored, true);
+            } else {
+                pending.retained.remove((*topic).into());
+            }
+        }
+        tables::write(&database, &pending).unwrap();
+    };
+    write(0..128, true);
+    write(2..128, false);
+    // What a commit frees is free with the next one.
+    write(0..1, true);
+    let size = || std::fs::metadata(&path).unwrap().len();
+    let full = size();
+    let database = open::compacted(database, &path, 2 * full).unwrap();
+    assert_eq!(size(), full, "it is not worth it");
+    let database = open::compacted(database, &path, 1024).unwrap();
+    assert!(size() < full / 4, "{} of {full}", size());
+    drop(database);
+    let (.., loaded) = open::open(Some(dir.path())).unwrap();
+    assert_eq!(loaded.retained.len(), 2);
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use redb::Database;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,8 @@ struct Notes {
     inner: Mutex<Inner>,
     /// There is work, or the end.
     work: Condvar,
+    /// Held by who notes what belongs into one commit; the thread takes nothing meanwhile.
+    together: RwLock<()>,
     failing: AtomicBool,
     trouble: Mutex<Option<String>>,
 }
@@ -83,6 +85,7 @@ impl Store {
                 closed: false,
             }),
             work: Condvar::new(),
+            together: RwLock::default(),
             failing: AtomicBool::new(false),
             trouble: Mutex::new(None),
         });
@@ -179,6 +182,12 @@ impl Store {
         self.notes.trouble.lock().clone()
     }
 
+    /// What is noted while this is held goes into one commit: a message that passes from one session to
+    /// another is always in one of them. Held for a moment, and never twice by one thread.
+    pub(crate) fn together(&self) -> RwLockReadGuard<'_, ()> {
+        self.notes.together.read()
+    }
+
     /// Notes a change.
     pub(super) fn note(&self, change: impl FnOnce(&mut Pending)) {
         let mut inner = self.notes.inner.lock();
@@ -220,13 +229,13 @@ impl Notes {
         }
     }
 
-    /// Waits for something to write and takes it; `None` at the end.
-    fn take(&self) -> Option<(u64, Pending)> {
+    /// Waits until there is something to write, or the end.
+    fn wait(&self) {
         let mut inner = self.inner.lock();
         let mut since = None;
         loop {
             if inner.urgent || inner.closed {
-                break;
+                return;
             }
             if inner.pending.is_empty() {
                 self.work.wait(&mut inner);
@@ -234,9 +243,16 @@ impl Notes {
             }
             let until = *since.get_or_insert_with(Instant::now) + LINGER;
             if self.work.wait_until(&mut inner, until).timed_out() {
-                break;
+                return;
             }
         }
+    }
+
+    /// Waits for something to write and takes it; `None` at the end.
+    fn take(&self) -> Option<(u64, Pending)> {
+        self.wait();
+        let _nobody_is_in_the_midst = self.together.write();
+        let mut inner = self.inner.lock();
         let nothing = inner.pending.is_empty()
             && inner.pending.tickets.is_empty()
             && inner.pending.waiting.is_empty();

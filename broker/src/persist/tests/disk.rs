@@ -9,7 +9,7 @@ use redb::{Database, StorageBackend};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{clock, is_durable};
+use super::{Answers, clock, is_durable};
 use crate::Broker;
 use crate::auth::{AllowAll, Peer};
 use crate::config::BrokerConfig;
@@ -188,4 +188,25 @@ async fn a_disk_that_hangs_holds_up_who_waits_for_it_and_neither_telemetry_nor_a
     let stopped = broker.serve_on([], stop);
     tokio::time::timeout(std::time::Duration::from_secs(20), stopped).await.expect("it stops");
     disk.hangs.store(false, Ordering::SeqCst);
+}
+
+#[test]
+fn what_belongs_together_is_in_one_commit() {
+    let disk = Disk::default();
+    let now = Arc::new(AtomicU64::new(1_000));
+    let store = disk.open(&now).store;
+    for round in 0..10 {
+        let answers = Arc::new(Answers::default());
+        let together = store.together();
+        store.retain(&message("a", &round.to_string()), true);
+        store.when_durable(AckTicket::new(answers.clone(), 0));
+        // Time for a commit, were there to be one.
+        (0..2_000).for_each(|_| std::thread::yield_now());
+        assert!(answers.is_empty(), "half of it was committed");
+        store.retain(&message("b", &round.to_string()), true);
+        drop(together);
+        assert!(is_durable(&store) && !answers.is_empty());
+        let loaded = disk.after_power_loss().open(&now).loaded;
+        assert!(loaded.retained.iter().all(|it| it.message.payload == round.to_string()));
+    }
 }
