@@ -235,8 +235,6 @@ impl Actor {
             return;
         };
         self.next_link += 1;
-        // It has room for two hundred packets, of which a subscriber sends one now and then.
-        tx.buffer().shrink_to_fit();
         for filter in &link.filters {
             router.filters.insert(filter.clone());
             subscribe(&mut tx, filter);
