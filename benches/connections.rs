@@ -2,7 +2,7 @@
 //! subscriber, and whether it stays level over connections that come and go.
 //! `cargo bench --bench connections`; the clients are this process, the service is another one.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss, clippy::print_stdout)]
 
 #[path = "end_to_end/server.rs"]
 #[allow(dead_code)]
