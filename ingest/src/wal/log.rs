@@ -163,7 +163,9 @@ impl Log {
             .map_err(|source| OpenError::Io { path: segment::path(dir, header.segment), source })?;
         recovered.rename(&*io, dir)?;
         let mut segments = recovered.segments;
-        if let Err(error) = drop_empty(&*io, dir, &mut segments) {
+        if recovered.consistent
+            && let Err(error) = drop_empty(&*io, dir, &mut segments)
+        {
             tracing::warn!(%error, "empty log segments stay for now");
         }
         segments.push_back(active.clone());

@@ -55,6 +55,9 @@ pub(super) struct Recovered {
     pub(super) next_segment: u64,
     pub(super) next: Lsn,
     pub(super) durable: Lsn,
+    /// No segment's header goes back behind its predecessor's. Else one of them cannot be spared
+    /// before those that came earlier, empty as it may be: they count by its word.
+    pub(super) consistent: bool,
     /// Files without anything readable, and the names they are to have: see [`Recovered::rename`].
     pub(super) unreadable: Vec<(PathBuf, PathBuf)>,
 }
@@ -129,6 +132,7 @@ pub(super) fn recover(io: &dyn Io, dir: &Path, floor: Lsn) -> Result<Recovered, 
     let mut found: Vec<Found> = Vec::new();
     // Lsns that may lie in unreadable files. They are seldom that many, or given out by others.
     let mut unknown = 0;
+    let mut consistent = true;
     for (path, id, header) in headers {
         let (size, place) = recovery
             .place(&path, id, header)
@@ -141,6 +145,7 @@ pub(super) fn recover(io: &dyn Io, dir: &Path, floor: Lsn) -> Result<Recovered, 
         // make them: only a header that no log wrote does. The earlier one stands: then no lsn
         // counts in two segments, and what a reader takes for durable is what is counted here.
         if let Some(before) = found.last() {
+            consistent &= this.base >= before.base && this.prior >= before.prior;
             this.base = this.base.max(before.base);
             this.prior = this.prior.max(before.prior);
         }
@@ -171,7 +176,7 @@ pub(super) fn recover(io: &dyn Io, dir: &Path, floor: Lsn) -> Result<Recovered, 
     }
     // Behind the frames that can be read, for that is where those came from that cannot.
     let next = Lsn(highest.max(durable).0.saturating_add(unknown)).next();
-    Ok(Recovered { report, segments, next_segment, next, durable, unreadable })
+    Ok(Recovered { report, segments, next_segment, next, durable, consistent, unreadable })
 }
 
 type Heads = Vec<(PathBuf, u64, Option<SegmentHeader>)>;

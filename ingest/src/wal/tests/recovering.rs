@@ -136,7 +136,7 @@ fn headers_that_contradict_each_other_promise_nothing_that_no_reader_gets() {
     type Forged<'a> = &'a [(u64, u64, &'a [(u64, u64)])];
     let log = LogId(1, 1);
     // Base, prior, and the frames' lsns and durable lsns.
-    let forged: [Forged<'_>; 6] = [
+    let forged: [Forged<'_>; 7] = [
         // A segment that begins with what is durable.
         &[(1, 0, &[]), (0, 0, &[]), (0, 20, &[(0, 17), (1, 0)])],
         &[(1, 0, &[(1, 0), (2, 1), (3, 2)]), (101, 108, &[])],
@@ -148,6 +148,8 @@ fn headers_that_contradict_each_other_promise_nothing_that_no_reader_gets() {
         &[(1, 0, &[(1, 9), (2, 1)])],
         // Empty ones between which something becomes durable.
         &[(1, 0, &[(1, 0), (2, 0), (3, 0)]), (9, 1, &[]), (10, 3, &[])],
+        // An empty one that alone says what is durable before it.
+        &[(1, 0, &[(1, 0)]), (2, 1, &[(2, 1)]), (3, 0, &[])],
     ];
     for segments in forged {
         let (io, dir) = sim();
