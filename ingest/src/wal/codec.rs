@@ -116,7 +116,10 @@ impl SegmentHeader {
                 prior: Lsn(fields.u64()?),
             };
             let summed = bytes.get(..bytes.len().checked_sub(fields.0.len())?)?;
-            (magic == SEGMENT_MAGIC && fields.u32()? == crc32fast::hash(summed))
+            // What is durable has been given out, and the first frame has not: a header that says
+            // otherwise is no log's, whatever its sum. (Of another version we know the sum alone.)
+            let possible = version != VERSION || header.prior < header.base;
+            (magic == SEGMENT_MAGIC && fields.u32()? == crc32fast::hash(summed) && possible)
                 .then_some((version, header))
         })();
         match parsed {
@@ -165,9 +168,11 @@ impl FrameHeader {
             durable: Lsn(fields.u64()?),
             body_crc: fields.u32()?,
         };
-        // The sum last: most candidates fail on the magic.
+        // The sum last: most candidates fail on the magic. No frame is written when it, or a later
+        // one, is durable already.
         (magic == FRAME_MAGIC
             && header.segment == segment
+            && header.durable < header.lsn
             && fields.u32()? == key.sum(bytes.get(..36)?))
         .then_some(header)
     }

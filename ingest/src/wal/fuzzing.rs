@@ -1,7 +1,9 @@
 //! A folder of segments, built and then damaged, as a start finds it.
 //!
-//! Whatever the damage: recovery does not panic; what is read afterwards lay in the files, whole, and
-//! in order; no lsn that was given out is given out again; and the next start finds the same.
+//! Whatever the damage, and also where no log ever wrote such headers: recovery does not panic; what
+//! is read afterwards lay in the files, whole, in order and not above what is called durable; it is
+//! as many frames as were reported, and no more are passed over than were reported; no lsn that was
+//! given out is given out again; and the next start finds the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -14,7 +16,7 @@ use tokio::sync::watch;
 use super::codec::{
     ALIGN_LEN, FRAME_HEADER, FrameHeader, Key, SEGMENT_DATA, SEGMENT_DATA_LEN, SegmentHeader,
 };
-use super::log::{Batch, Mode, Shared, State};
+use super::log::{Batch, Mode, Shared, State, drop_empty};
 use super::recovery::{Recovered, recover};
 use super::{LogId, LogOptions, Lsn, Reader, segment};
 use crate::io::sim::SimIo;
@@ -52,11 +54,10 @@ impl Input<'_> {
     }
 }
 
-/// Segment files by the id in their names, and whether what was damaged is as a log writes it: sound
-/// headers that contradict each other are of no log.
-fn files(input: &mut Input<'_>) -> (BTreeMap<u64, Vec<u8>>, bool) {
+/// Segment files by the id in their names.
+fn files(input: &mut Input<'_>) -> BTreeMap<u64, Vec<u8>> {
     let key = Key::new(LOG);
-    let (mut files, mut written) = (BTreeMap::new(), true);
+    let mut files = BTreeMap::new();
     let (mut id, mut lsn, mut file) = (0, Lsn(1), Vec::new());
     while !input.0.is_empty() && files.len() < MAX_SEGMENTS {
         match input.byte() % 16 {
@@ -69,7 +70,6 @@ fn files(input: &mut Input<'_>) -> (BTreeMap<u64, Vec<u8>>, bool) {
                 let prior = if how & 2 != 0 { base.prev() } else { input.lsn() };
                 let log = if how & 0xfc == 0xfc { LogId(1, 2) } else { LOG };
                 file = SegmentHeader { log, segment: id, base, prior }.encode();
-                written &= base == lsn && prior == base.prev() && log == LOG;
                 lsn = base;
             }
             2..9 if !file.is_empty() => {
@@ -78,7 +78,6 @@ fn files(input: &mut Input<'_>) -> (BTreeMap<u64, Vec<u8>>, bool) {
                 let durable = if how & 0x30 != 0 { at.prev() } else { input.lsn() };
                 let len = usize::from(input.byte() & 0x7f);
                 let body = input.bytes(len);
-                written &= at == lsn && durable == at.prev() && how & 0xc0 != 0xc0;
                 let header = FrameHeader {
                     len: u32::try_from(body.len()).unwrap_or(0),
                     lsn: at,
@@ -121,7 +120,7 @@ fn files(input: &mut Input<'_>) -> (BTreeMap<u64, Vec<u8>>, bool) {
     }
     files.insert(id, file);
     files.remove(&0);
-    (files, written)
+    files
 }
 
 /// Every whole frame there is in the files, wherever it lies.
@@ -141,7 +140,8 @@ fn whole_frames(files: &BTreeMap<u64, Vec<u8>>) -> BTreeSet<(u64, Vec<u8>)> {
     found
 }
 
-fn read(io: &SimIo, dir: &Path, recovered: &Recovered) -> Frames {
+/// What a reader gets, and how many frames it missed.
+fn read(io: &SimIo, dir: &Path, recovered: &Recovered) -> (Frames, u64) {
     let segments: VecDeque<_> = recovered.segments.clone();
     let shared = Shared {
         io: Arc::new(io.clone()),
@@ -170,6 +170,21 @@ fn read(io: &SimIo, dir: &Path, recovered: &Recovered) -> Frames {
     while let Some(frame) = reader.next().expect("nothing fails in memory") {
         frames.push((frame.lsn.0, frame.body.to_vec()));
     }
+    (frames, reader.skipped())
+}
+
+/// Holds what was recovered to what a reader gets.
+fn check(io: &SimIo, dir: &Path, recovered: &Recovered) -> Frames {
+    let (frames, skipped) = read(io, dir, recovered);
+    let Recovered { report, durable, next, .. } = recovered;
+    assert!(frames.is_sorted_by(|a, b| a.0 < b.0), "out of order: {frames:?}");
+    assert_eq!(frames.len() as u64, report.frames, "{report:?}");
+    assert_eq!(frames.iter().map(|(_, body)| body.len() as u64).sum::<u64>(), report.bytes);
+    assert_eq!(frames.first().map(|frame| Lsn(frame.0)), report.first);
+    assert_eq!(frames.last().map(|frame| Lsn(frame.0)), report.last);
+    assert!(report.last.is_none_or(|last| last <= *durable), "{report:?}, durable {durable}");
+    assert!(durable < next, "{durable} was given out");
+    assert!(skipped <= report.corrupt_frames, "{skipped} missed: {report:?}");
     frames
 }
 
@@ -177,7 +192,7 @@ pub(crate) fn recovery(data: &[u8]) {
     let mut input = Input(data);
     let how = input.byte();
     let floor = if how & 2 != 0 { input.lsn() } else { Lsn::ZERO };
-    let (files, written) = files(&mut input);
+    let files = files(&mut input);
     let (io, dir) = (SimIo::new(), Path::new("/wal"));
     io.create_dir_all(dir).expect("nothing fails in memory");
     for (id, bytes) in &files {
@@ -188,15 +203,12 @@ pub(crate) fn recovery(data: &[u8]) {
         assert!(recover(&io, dir, floor).is_err(), "refused, and then not");
         return;
     };
-    let frames = read(&io, dir, &first);
-    let whole = whole_frames(&files);
-    assert!(frames.is_sorted_by(|a, b| a.0 < b.0), "out of order: {frames:?}");
-    for frame in &frames {
-        assert!(whole.contains(frame), "a frame that nobody wrote: {frame:?}");
-        assert!(frame.0 < first.next.0, "{frame:?} is given out again");
-    }
     assert!(first.next > floor);
-    if how & 1 != 0 {
+    let frames = check(&io, dir, &first);
+    let whole = whole_frames(&files);
+    assert!(frames.iter().all(|frame| whole.contains(frame)), "a frame that nobody wrote");
+    let opened = how & 1 != 0;
+    if opened {
         // As the log does when it opens; else it is killed before it comes to that.
         let header = SegmentHeader {
             log: first.report.log_id,
@@ -206,16 +218,14 @@ pub(crate) fn recovery(data: &[u8]) {
         };
         let made = segment::create_empty(&io, dir, &header, SEGMENT_DATA);
         made.expect("nothing fails in memory");
+        first.rename(&io, dir).expect("nothing fails in memory");
+        if first.consistent {
+            drop_empty(&io, dir, &mut first.segments.clone()).expect("nothing fails in memory");
+        }
     }
     let again = recover(&io, dir, floor).expect("what opened once opens again");
     assert!(again.next >= first.next, "an lsn is given out twice");
-    let found = read(&io, dir, &again);
-    assert!(found.iter().all(|frame| whole.contains(frame)), "a frame that nobody wrote");
-    if !written {
-        return;
-    }
-    assert_eq!(frames.len() as u64, first.report.frames, "{:?}", first.report);
-    assert!(frames.last().is_none_or(|frame| frame.0 <= first.durable.0), "read and not durable");
-    assert_eq!(found, frames, "the next start finds something else");
-    assert!(how & 1 == 0 || again.report.rewritten_frames == 0, "{:?}", again.report);
+    assert!(again.next_segment >= first.next_segment + u64::from(opened), "an id is used twice");
+    assert_eq!(check(&io, dir, &again), frames, "the next start finds something else");
+    assert!(!opened || again.report.rewritten_frames == 0, "{:?}", again.report);
 }

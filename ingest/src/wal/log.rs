@@ -161,8 +161,11 @@ impl Log {
         };
         let (file, active) = segment::create_empty(&*io, dir, &header, options.segment_bytes)
             .map_err(|source| OpenError::Io { path: segment::path(dir, header.segment), source })?;
+        recovered.rename(&*io, dir)?;
         let mut segments = recovered.segments;
-        if let Err(error) = drop_empty(&*io, dir, &mut segments) {
+        if recovered.consistent
+            && let Err(error) = drop_empty(&*io, dir, &mut segments)
+        {
             tracing::warn!(%error, "empty log segments stay for now");
         }
         segments.push_back(active.clone());
@@ -390,12 +393,19 @@ impl fmt::Debug for Log {
 }
 
 /// Deletes segments without a valid frame, each of which holds a whole segment's room. Out of order,
-/// and yet safe: nothing became durable in them, so their successor's *prior* is the same as theirs.
-fn drop_empty(io: &dyn Io, dir: &Path, segments: &mut VecDeque<Segment>) -> io::Result<()> {
-    for segment in segments.iter().filter(|s| s.last < s.base) {
+/// and yet safe: nothing became durable in them, so their successor's *prior* is the same as theirs,
+/// and voids the same frames before them. (Where it is not, a header was lost; they stay until their
+/// turn comes.)
+pub(super) fn drop_empty(
+    io: &dyn Io,
+    dir: &Path,
+    segments: &mut VecDeque<Segment>,
+) -> io::Result<()> {
+    let empty = |segment: &Segment| segment.last < segment.base && segment.last == segment.prior;
+    for segment in segments.iter().filter(|segment| empty(segment)) {
         io.remove_file(&segment.path)?;
     }
-    segments.retain(|s| s.last >= s.base);
+    segments.retain(|segment| !empty(segment));
     io.sync_dir(dir)
 }
 

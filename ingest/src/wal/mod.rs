@@ -82,8 +82,14 @@
 //! behind is void by that segment's *prior*: the old file is not cut, and not written. New frames go
 //! to a fresh segment after it.
 //!
+//! A header is also bad that no log can have written: a segment that begins with what is durable, a
+//! frame that was durable before it was written. Where a segment's header says that it begins before
+//! its predecessor does, or knows less durable, the predecessor's word stands: so each lsn counts in
+//! one segment at most, and what recovery counts and calls durable is what a reader gets.
+//!
 //! A segment both of whose headers are bad is read by its frames, which carry its id. If it has none
-//! either, it is renamed to `….wal.corrupt` and as many lsns as it could have held are skipped. If no
+//! either, it is renamed to `….wal.corrupt`, but only when there is a new segment, and as many lsns as
+//! it could have held are skipped: without either, a second start would give them out again. If no
 //! segment has a readable header the log is refused: the key to its frames is gone. A file that
 //! cannot be read at all is no corruption but an error, and the log is not opened.
 //!

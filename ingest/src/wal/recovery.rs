@@ -55,6 +55,24 @@ pub(super) struct Recovered {
     pub(super) next_segment: u64,
     pub(super) next: Lsn,
     pub(super) durable: Lsn,
+    /// No segment's header goes back behind its predecessor's. Else one of them cannot be spared
+    /// before those that came earlier, empty as it may be: they count by its word.
+    pub(super) consistent: bool,
+    /// Files without anything readable, and the names they are to have: see [`Recovered::rename`].
+    pub(super) unreadable: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Recovered {
+    /// Takes unreadable files out of the log, once a new segment is there. Not before: until then
+    /// they alone say which lsns and which segment ids may have been used.
+    pub(super) fn rename(&self, io: &dyn Io, dir: &Path) -> Result<(), OpenError> {
+        for (path, aside) in &self.unreadable {
+            io.rename(path, aside)
+                .and_then(|()| io.sync_dir(dir))
+                .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
 }
 
 /// A segment whose place in the log is known.
@@ -95,6 +113,7 @@ pub(super) fn recover(io: &dyn Io, dir: &Path, floor: Lsn) -> Result<Recovered, 
         key: Key::new(log_id),
         segments: VecDeque::new(),
         highest: floor,
+        unreadable: Vec::new(),
         report: Recovery {
             log_id,
             segments: 0,
@@ -110,10 +129,27 @@ pub(super) fn recover(io: &dyn Io, dir: &Path, floor: Lsn) -> Result<Recovered, 
             last: None,
         },
     };
-    let mut found = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
+    // Lsns that may lie in unreadable files. They are seldom that many, or given out by others.
+    let mut unknown = 0;
+    let mut consistent = true;
     for (path, id, header) in headers {
-        let place = recovery.place(&path, id, header);
-        found.extend(place.map_err(|source| OpenError::Io { path, source })?);
+        let (size, place) = recovery
+            .place(&path, id, header)
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let Some(mut this) = place else {
+            unknown += size / FRAME_HEADER_U64;
+            continue;
+        };
+        // A log's *base* and *prior* never go back from one segment to the next, so damage cannot
+        // make them: only a header that no log wrote does. The earlier one stands: then no lsn
+        // counts in two segments, and what a reader takes for durable is what is counted here.
+        if let Some(before) = found.last() {
+            consistent &= this.base >= before.base && this.prior >= before.prior;
+            this.base = this.base.max(before.base);
+            this.prior = this.prior.max(before.prior);
+        }
+        found.push(this);
     }
     let mut durable = Lsn::ZERO;
     let mut rest = found.iter().peekable();
@@ -132,14 +168,15 @@ pub(super) fn recover(io: &dyn Io, dir: &Path, floor: Lsn) -> Result<Recovered, 
             }
         }
     }
-    let Recoverer { report, segments, highest, .. } = recovery;
+    let Recoverer { report, segments, highest, unreadable, .. } = recovery;
     if report.corrupt_frames > 0 || report.corrupt_headers > 0 {
         let (frames, headers) = (report.corrupt_frames, report.corrupt_headers);
         metrics::counter!("loushan_wal_corrupt_frames_total").increment(frames);
         tracing::error!(frames, headers, kept = ?report.set_aside, "the log is corrupt");
     }
-    let next = highest.max(durable).next();
-    Ok(Recovered { report, segments, next_segment, next, durable })
+    // Behind the frames that can be read, for that is where those came from that cannot.
+    let next = Lsn(highest.max(durable).0.saturating_add(unknown)).next();
+    Ok(Recovered { report, segments, next_segment, next, durable, consistent, unreadable })
 }
 
 type Heads = Vec<(PathBuf, u64, Option<SegmentHeader>)>;
@@ -188,6 +225,7 @@ struct Recoverer<'a> {
     segments: VecDeque<Segment>,
     /// The greatest lsn that may have been given out.
     highest: Lsn,
+    unreadable: Vec<(PathBuf, PathBuf)>,
     report: Recovery,
 }
 
@@ -196,45 +234,41 @@ impl Recoverer<'_> {
         Ok(Scanner::new(self.io.open_read(path)?, self.key.clone(), id, from, to))
     }
 
-    /// Where a segment belongs: by its header, or else by its first valid frame. A file that has
-    /// neither is renamed, and `None`.
+    /// The size of a file, and where it belongs: by its header, or else by its first valid frame;
+    /// `None` if it has neither.
     fn place(
         &mut self,
         path: &Path,
         id: u64,
         header: Option<SegmentHeader>,
-    ) -> io::Result<Option<Found>> {
+    ) -> io::Result<(u64, Option<Found>)> {
         let size = self.io.open_read(path)?.size()?;
         let path = path.to_owned();
         if let Some(SegmentHeader { base, prior, .. }) = header {
             self.highest = self.highest.max(base.prev());
-            return Ok(Some(Found { id, path, size, base, prior }));
+            return Ok((size, Some(Found { id, path, size, base, prior })));
         }
         self.report.corrupt_headers += 1;
         let mut scanner = self.scan(id, &path, SEGMENT_DATA, size)?;
         while let Some(item) = scanner.next()? {
-            if let Item::Frame { header, .. } = item {
+            if let Item::Frame { offset, header } = item {
                 // Written when its segment was new, so the header said the same; unless frames
                 // before it are bad, and then it says no less.
-                let base = header.lsn;
+                let prior = header.durable.min(header.lsn.prev());
+                // As many as the bytes before it can hold are missing, but none that was durable
+                // before there was this segment.
+                let before = offset.saturating_sub(SEGMENT_DATA) / frame_len(0);
+                let base = Lsn(header.lsn.0.saturating_sub(before)).max(prior.next());
                 self.set_aside(&path, id, 0, SEGMENT_DATA.min(size))?;
-                return Ok(Some(Found {
-                    id,
-                    path,
-                    size,
-                    base,
-                    prior: header.durable.min(base.prev()),
-                }));
+                return Ok((size, Some(Found { id, path, size, base, prior })));
             }
         }
         let mut name = path.clone().into_os_string();
         name.push(".corrupt");
         let aside = PathBuf::from(name);
-        self.io.rename(&path, &aside)?;
-        self.io.sync_dir(self.dir)?;
-        self.report.set_aside.push(aside);
-        self.highest = Lsn(self.highest.0.saturating_add(size / FRAME_HEADER_U64));
-        Ok(None)
+        self.report.set_aside.push(aside.clone());
+        self.unreadable.push((path, aside));
+        Ok((size, None))
     }
 
     /// The greatest lsn that the last segment proves durable.

@@ -1,10 +1,12 @@
 //! What a start makes of damage.
 
+use super::super::codec::{FrameHeader, Key, SegmentHeader};
+use super::super::segment;
 use super::*;
 use crate::io::sim::PowerLoss;
 
 fn flip(io: &SimIo, dir: &Path, segment: u64, offset: u64) {
-    io.flip_bit(&super::super::segment::path(dir, segment), offset, 3).unwrap();
+    io.flip_bit(&segment::path(dir, segment), offset, 3).unwrap();
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn a_segment_with_nothing_readable_is_renamed_and_its_lsns_are_not_given_out_aga
     opened.append_durably(b"good");
     opened.log.close().unwrap();
     drop(opened);
-    let junk = io.create_new(&super::super::segment::path(&dir, 2)).unwrap();
+    let junk = io.create_new(&segment::path(&dir, 2)).unwrap();
     crate::io::write_all_at(&*junk, &[9; 4000], 0).unwrap();
     let opened = open(&io, &dir);
     assert_eq!(opened.recovery.corrupt_headers, 1);
@@ -109,13 +111,111 @@ fn a_segment_with_nothing_readable_is_renamed_and_its_lsns_are_not_given_out_aga
     assert_eq!(opened.read(Lsn::ZERO).len(), 2);
 }
 
+/// A segment file as a log would write it, but for what its headers say.
+fn forge(io: &SimIo, dir: &Path, header: SegmentHeader, frames: &[(u64, u64)]) {
+    let mut bytes = header.encode();
+    let key = Key::new(header.log);
+    for &(lsn, durable) in frames {
+        let frame = FrameHeader {
+            len: 0,
+            lsn: Lsn(lsn),
+            segment: header.segment,
+            durable: Lsn(durable),
+            body_crc: crc32fast::hash(b""),
+        };
+        bytes.extend_from_slice(&frame.encode(&key));
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+    }
+    io.create_dir_all(dir).unwrap();
+    let file = io.create_new(&segment::path(dir, header.segment)).unwrap();
+    crate::io::write_all_at(&*file, &bytes, 0).unwrap();
+}
+
+#[test]
+fn headers_that_contradict_each_other_promise_nothing_that_no_reader_gets() {
+    type Forged<'a> = &'a [(u64, u64, &'a [(u64, u64)])];
+    let log = LogId(1, 1);
+    // Base, prior, and the frames' lsns and durable lsns.
+    let forged: [Forged<'_>; 7] = [
+        // A segment that begins with what is durable.
+        &[(1, 0, &[]), (0, 0, &[]), (0, 20, &[(0, 17), (1, 0)])],
+        &[(1, 0, &[(1, 0), (2, 1), (3, 2)]), (101, 108, &[])],
+        // One that begins before its predecessor does, with the same lsns.
+        &[(1, 0, &[(1, 0), (2, 1)]), (1, 0, &[(1, 0), (2, 1), (3, 2)])],
+        // One that knows less durable than its predecessor.
+        &[(1, 0, &[(1, 0), (2, 1)]), (3, 2, &[(3, 2)]), (4, 1, &[(4, 1)])],
+        // A frame of which a later one is durable.
+        &[(1, 0, &[(1, 9), (2, 1)])],
+        // Empty ones between which something becomes durable.
+        &[(1, 0, &[(1, 0), (2, 0), (3, 0)]), (9, 1, &[]), (10, 3, &[])],
+        // An empty one that alone says what is durable before it.
+        &[(1, 0, &[(1, 0)]), (2, 1, &[(2, 1)]), (3, 0, &[])],
+    ];
+    for segments in forged {
+        let (io, dir) = sim();
+        for (id, &(base, prior, frames)) in (1..).zip(segments) {
+            let header = SegmentHeader { log, segment: id, base: Lsn(base), prior: Lsn(prior) };
+            forge(&io, &dir, header, frames);
+        }
+        let opened = open(&io, &dir);
+        let read = opened.read(Lsn::ZERO);
+        assert_eq!(opened.recovery.frames, read.len() as u64, "{segments:?}");
+        assert!(read.iter().all(|(lsn, _)| Lsn(*lsn) <= opened.log.durable()), "{segments:?}");
+        drop(opened);
+        assert_eq!(open(&io, &dir).read(Lsn::ZERO), read, "{segments:?}");
+    }
+}
+
+#[test]
+fn frames_before_the_first_that_is_whole_are_counted_also_where_the_header_is_bad() {
+    let (io, dir) = sim();
+    let log = LogId(1, 1);
+    let first = SegmentHeader { log, segment: 1, base: Lsn(1), prior: Lsn(0) };
+    forge(&io, &dir, first, &[(1, 0), (2, 1)]);
+    // Three frames of one write, of which the first two rot with both headers.
+    let second = SegmentHeader { log, segment: 2, base: Lsn(3), prior: Lsn(2) };
+    forge(&io, &dir, second, &[(3, 2), (4, 2), (5, 2)]);
+    let third = SegmentHeader { log, segment: 3, base: Lsn(6), prior: Lsn(5) };
+    forge(&io, &dir, third, &[]);
+    for offset in [20, 512 + 20, 1024 + 9, 1024 + 48 + 9] {
+        flip(&io, &dir, 2, offset);
+    }
+    let opened = open(&io, &dir);
+    assert_eq!((opened.recovery.frames, opened.recovery.corrupt_frames), (3, 2));
+    let mut reader = opened.log.reader(Lsn::ZERO);
+    while reader.next().unwrap().is_some() {}
+    assert_eq!(reader.skipped(), 2);
+}
+
+#[test]
+fn what_may_lie_in_an_unreadable_segment_is_given_out_by_no_later_start_either() {
+    let (io, dir) = sim();
+    let opened = open(&io, &dir);
+    for n in 1..=50 {
+        opened.append_durably(&body(n % 3));
+    }
+    opened.log.close().unwrap();
+    drop(opened);
+    // Of the lsns that follow.
+    let lost = io.create_new(&segment::path(&dir, 2)).unwrap();
+    crate::io::write_all_at(&*lost, &[9; 4000], 0).unwrap();
+    // The first start fails before it has made a segment of its own.
+    io.inject(Fault::next(Op::Create, Failure::Errno(28)));
+    let told = Arc::new(Told::default());
+    let refused = Log::open(Arc::new(io.clone()), &dir, small(), Lsn::ZERO, told);
+    assert!(matches!(refused, Err(OpenError::Io { .. })));
+    let opened = open(&io, &dir);
+    assert!(opened.append_durably(b"more") > Lsn(50 + 4000 / 48));
+    assert!(io.exists(&segment::path(&dir, 3)).unwrap(), "an id that was used is not used again");
+    assert!(!io.exists(&segment::path(&dir, 2)).unwrap());
+}
+
 #[test]
 fn a_folder_of_another_log_version_or_name_is_refused() {
     let write = |io: &SimIo, dir: &Path, id, log, name| {
-        let header =
-            super::super::codec::SegmentHeader { log, segment: id, base: Lsn(1), prior: Lsn(0) };
+        let header = SegmentHeader { log, segment: id, base: Lsn(1), prior: Lsn(0) };
         io.create_dir_all(dir).unwrap();
-        let file = io.create_new(&super::super::segment::path(dir, name)).unwrap();
+        let file = io.create_new(&segment::path(dir, name)).unwrap();
         crate::io::write_all_at(&*file, &header.encode(), 0).unwrap();
     };
     let refused = |io: SimIo, dir: &Path| {
@@ -134,7 +234,7 @@ fn a_folder_of_another_log_version_or_name_is_refused() {
     let (io, dir) = sim();
     write(&io, &dir, 1, LogId(1, 1), 1);
     for copy in [0, 512] {
-        io.flip_bit(&super::super::segment::path(&dir, 1), copy + 50, 0).unwrap();
+        io.flip_bit(&segment::path(&dir, 1), copy + 50, 0).unwrap();
     }
     assert!(matches!(refused(io, &dir), OpenError::Unreadable { .. }));
 }
