@@ -16,12 +16,15 @@ use loushan_simulator::FleetOptions;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::fleet::Running;
 use support::raw::{PINGREQ, Raw, connect, packet, publish, text};
-use support::{DEADLINE, Service, loushan, run, wire};
-use tokio::io::AsyncWriteExt;
+use support::{DEADLINE, Service, certificates, loushan, run, wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 /// How long a new connection may take to say CONNECT, here.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a TLS or WebSocket handshake may take, here.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long each attack goes on, at least.
 const WATCHED: Duration = Duration::from_secs(2);
@@ -90,9 +93,18 @@ fn while_clients_mean_harm_the_fleet_is_acknowledged_and_the_audit_is_clean() {
     let data = dir.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let ledger = dir.path().join("ledger.bin");
+    let certificates = certificates(dir.path());
+    let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (file("server.crt"), file("server.key"));
     let limits = [
         ("LOUSHAN__MQTT__CONNECT_TIMEOUT", "1s"),
+        ("LOUSHAN__MQTT__HANDSHAKE_TIMEOUT", "1s"),
         ("LOUSHAN__MQTT__SUBSCRIBER_QUEUE_BYTES", "1MiB"),
+        ("LOUSHAN__MQTT__TLS_LISTEN", "127.0.0.1:0"),
+        ("LOUSHAN__MQTT__WS_LISTEN", "127.0.0.1:0"),
+        ("LOUSHAN__MQTT__WSS_LISTEN", "127.0.0.1:0"),
+        ("LOUSHAN__MQTT__TLS__CERTIFICATE", &certificate),
+        ("LOUSHAN__MQTT__TLS__KEY", &key),
     ];
     let service = Service::start_with(&data, "127.0.0.1:0", "127.0.0.1:0", &limits);
     let address = service.mqtt;
@@ -110,6 +122,16 @@ fn while_clients_mean_harm_the_fleet_is_acknowledged_and_the_audit_is_clean() {
         let witness = Witness::start(address);
         witness.during("nobody means harm", async || tokio::time::sleep(WATCHED).await).await;
         witness.during("300 slow or silent CONNECTs", async || slow_connects(address).await).await;
+        witness
+            .during("300 slow or silent TLS and WebSocket handshakes", async || {
+                slow_handshakes(&service).await
+            })
+            .await;
+        witness
+            .during("100 slow or silent CONNECTs in WebSocket frames", async || {
+                slow_frames(service.address("ws")).await
+            })
+            .await;
         witness.during("200 half-open connections", async || half_open(address).await).await;
         witness
             .during("a subscriber to everything that never reads", async || {
@@ -158,21 +180,92 @@ async fn slow_connects(address: SocketAddr) {
             let begun = Instant::now();
             let bytes = connect(&format!("slow{n}"), 60, None);
             if n % 3 != 0 {
-                for byte in bytes {
-                    // An error is the end that is waited for.
-                    if slow.0.write_all(&[byte]).await.is_err() {
-                        break;
-                    }
-                    if slow.closes_within(Duration::from_millis(90)).await {
-                        break;
-                    }
-                }
+                dribble(&mut slow, &bytes).await;
             }
             assert!(slow.closes_within(DEADLINE).await, "a slow CONNECT was waited for");
             assert!(begun.elapsed() >= CONNECT_TIMEOUT / 2, "closed before its time");
         });
     }
     clients.join_all().await;
+}
+
+/// A TLS or WebSocket handshake a byte at a time, or not even begun: closed when its time is over.
+/// They are more than have a place at once, and those that wait for one are no longer waited for.
+async fn slow_handshakes(service: &Service) {
+    // The head of a record that holds a ClientHello of 512 bytes, and the bytes after it.
+    let hello = [&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3], [7; 501].as_slice()].concat();
+    let request = upgrade("x".repeat(200).as_str());
+    let mut clients = JoinSet::new();
+    for n in 0..300 {
+        let (scheme, bytes) = [("mqtts", &hello), ("wss", &hello), ("ws", &request)][n % 3];
+        let (address, bytes) = (service.address(scheme), bytes.clone());
+        clients.spawn(async move {
+            let mut slow = Raw::open(address).await;
+            let begun = Instant::now();
+            if n % 2 == 0 {
+                dribble(&mut slow, &bytes).await;
+            }
+            assert!(slow.closes_within(DEADLINE).await, "a slow handshake was waited for");
+            assert!(begun.elapsed() >= HANDSHAKE_TIMEOUT / 2, "{scheme}: closed before its time");
+        });
+    }
+    clients.join_all().await;
+}
+
+/// The handshake is over, and CONNECT comes a byte to a frame, or a frame is announced and does not
+/// come: the deadline is that of CONNECT.
+async fn slow_frames(address: SocketAddr) {
+    let mut clients = JoinSet::new();
+    for n in 0..100 {
+        clients.spawn(async move {
+            let mut slow = Raw::open(address).await;
+            slow.send(&upgrade("mqtt")).await;
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                answer.push(slow.0.read_u8().await.unwrap());
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", answer.escape_ascii());
+            let begun = Instant::now();
+            let connect = connect(&format!("frame{n}"), 60, None);
+            // Binary, masked with zeros: whole frames of one byte, or one that stays a promise.
+            let whole = connect.iter().flat_map(|byte| [0x82, 0x81, 0, 0, 0, 0, *byte]);
+            match n % 3 {
+                0 => dribble(&mut slow, &whole.collect::<Vec<_>>()).await,
+                1 => slow.send(&[0x82, 0xfe, 0x7f, 0xff, 0, 0, 0, 0, 0x10]).await,
+                _ => {}
+            }
+            assert!(slow.closes_within(DEADLINE).await, "a slow CONNECT was waited for");
+            assert!(begun.elapsed() >= CONNECT_TIMEOUT / 2, "closed before its time");
+        });
+    }
+    clients.join_all().await;
+}
+
+/// The request for a WebSocket of `protocol`.
+fn upgrade(protocol: &str) -> Vec<u8> {
+    let lines = [
+        "GET /mqtt HTTP/1.1",
+        "Host: localhost",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        &format!("Sec-WebSocket-Protocol: {protocol}"),
+    ];
+    format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes()
+}
+
+/// A byte at a time, until all is said or the other side has had enough.
+async fn dribble(slow: &mut Raw, bytes: &[u8]) {
+    for byte in bytes {
+        // An error is the end that is waited for.
+        if slow.0.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+        if slow.closes_within(Duration::from_millis(90)).await {
+            return;
+        }
+    }
 }
 
 /// One side of each connection is closed, or gone without a word: the other side notices.
