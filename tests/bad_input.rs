@@ -193,7 +193,7 @@ fn faults_in_the_files_that_a_configuration_names_are_told_before_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("loushan.toml");
     let users = dir.path().join("users");
-    std::fs::write(&users, "bob king\n").unwrap();
+    std::fs::write(&users, "bob king -\n").unwrap();
     let text = format!(
         "[mqtt]\ntls_listen = \"127.0.0.1:0\"\n[mqtt.tls]\ncertificate = \"nowhere.crt\"\n\
          key = \"nowhere.key\"\n[auth]\nusers_file = {:?}\n",
