@@ -100,6 +100,14 @@ fn serve(
                     return false;
                 }
             }
+            // It listens for commands.
+            8 => {
+                let suback: &[u8] = match version {
+                    MqttVersion::V311 => &[0x90, 3, body[0], body[1], 1],
+                    MqttVersion::V5 => &[0x90, 4, body[0], body[1], 0, 1],
+                };
+                stream.write_all(suback).unwrap();
+            }
             12 => stream.write_all(&[0xd0, 0]).unwrap(),
             14 => return true,
             other => panic!("packet of type {other}"),
