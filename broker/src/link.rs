@@ -388,7 +388,15 @@ impl Link {
 
     /// Adds what went over the connection to the broker's figures.
     pub(crate) fn count_traffic(&mut self) {
-        self.shared.sys.traffic.count(&mut self.tally);
+        let metrics = &self.shared.metrics;
+        let tally = std::mem::take(&mut self.tally);
+        if tally.messages_received > 0 {
+            metrics.publishes_received.increment(tally.messages_received);
+        }
+        if tally.messages_sent > 0 {
+            metrics.publishes_sent.increment(tally.messages_sent);
+        }
+        self.shared.sys.traffic.count(&tally);
     }
 
     fn release(&mut self, bytes: usize) {

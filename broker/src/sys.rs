@@ -42,8 +42,8 @@ pub(crate) struct Tally {
 }
 
 impl Traffic {
-    /// Counts a connection's tally, and empties it.
-    pub(crate) fn count(&self, tally: &mut Tally) {
+    /// Adds a connection's tally.
+    pub(crate) fn count(&self, tally: &Tally) {
         let add = |counter: &AtomicU64, amount: u64| {
             if amount > 0 {
                 counter.fetch_add(amount, Ordering::Relaxed);
@@ -53,7 +53,6 @@ impl Traffic {
         add(&self.messages_sent, tally.messages_sent);
         add(&self.bytes_received, tally.bytes_received as u64);
         add(&self.bytes_sent, tally.bytes_sent as u64);
-        *tally = Tally::default();
     }
 }
 

@@ -98,13 +98,17 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     let admit = admit(shared, &connect, &client_id, peer);
     let admitted = tokio::time::timeout(shared.config.connect_timeout, admit).await;
     let busy = Err((Reason::SERVER_BUSY, "the broker had no time to check the credentials"));
+    let max_packet = connect.max_packet;
+    let told = |(reason, why): (Reason, &'static str)| {
+        shared.metrics.connect("refused");
+        tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
+            "connection refused");
+        (reason, why)
+    };
     let (grant, room) = match admitted.unwrap_or(busy) {
         Ok(admitted) => admitted,
-        Err((reason, why)) => {
-            shared.metrics.connect("refused");
-            tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
-                "connection refused");
-            refuse(&mut stream, version, connect.max_packet, (reason, why)).await;
+        Err(why) => {
+            refuse(&mut stream, version, max_packet, told(why)).await;
             return None;
         }
     };
@@ -127,10 +131,9 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     };
     let mut out = BytesMut::new();
     encode::connack(&mut out, version, &connack);
-    if out.len() > limit(connect.max_packet) {
-        shared.metrics.connect("refused");
+    if out.len() > limit(max_packet) {
         let why = (Reason::PACKET_TOO_LARGE, "no CONNACK is as short as the client's maximum");
-        refuse(&mut stream, version, connect.max_packet, why).await;
+        refuse(&mut stream, version, max_packet, told(why)).await;
         return None;
     }
     let comer = Comer { user: grant.user.as_ref(), claim: grant.claim };
@@ -147,11 +150,8 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
     };
     let mut attached = match attached {
         Ok(attached) => attached,
-        Err((reason, why)) => {
-            shared.metrics.connect("refused");
-            tracing::info!(peer = %peer.address, client = %client_id, code = reason.0, why,
-                "connection refused");
-            refuse(&mut stream, version, connect.max_packet, (reason, why)).await;
+        Err(why) => {
+            refuse(&mut stream, version, max_packet, told(why)).await;
             return None;
         }
     };
@@ -164,7 +164,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
         id: client_id,
         version,
         receive_maximum: connect.receive_maximum,
-        max_packet: connect.max_packet,
+        max_packet,
         topic_alias_maximum: connect.topic_alias_maximum,
         problem_information: connect.problem_information,
         session_outlives: connect.session_expiry.is_some_and(|expiry| expiry > 0),

@@ -20,7 +20,6 @@ impl Link {
         now: Instant,
         out: &mut BytesMut,
     ) -> Result<(), End> {
-        self.shared.metrics.publishes_received.increment(1);
         self.tally.messages_received += 1;
         if publish.qos == QoS::ExactlyOnce {
             if self.undecided.contains(&publish.id)

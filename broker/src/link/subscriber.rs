@@ -285,7 +285,6 @@ impl Link {
         if let Alias::New(number) = alias {
             self.aliases.learn(&message.topic, number);
         }
-        self.shared.metrics.publishes_sent.increment(1);
         self.tally.messages_sent += 1;
         true
     }

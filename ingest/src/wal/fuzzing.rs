@@ -5,18 +5,14 @@
 //! as many frames as were reported, and no more are passed over than were reported; no lsn that was
 //! given out is given out again; and the next start finds the same.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::watch;
 
 use super::codec::{
     ALIGN_LEN, FRAME_HEADER, FrameHeader, Key, SEGMENT_DATA, SEGMENT_DATA_LEN, SegmentHeader,
 };
-use super::log::{Batch, Mode, Shared, State, drop_empty};
+use super::log::{Shared, drop_empty};
 use super::recovery::{Recovered, recover};
 use super::{LogId, LogOptions, Lsn, Reader, segment};
 use crate::io::sim::SimIo;
@@ -142,29 +138,10 @@ fn whole_frames(files: &BTreeMap<u64, Vec<u8>>) -> BTreeSet<(u64, Vec<u8>)> {
 
 /// What a reader gets, and how many frames it missed.
 fn read(io: &SimIo, dir: &Path, recovered: &Recovered) -> (Frames, u64) {
-    let segments: VecDeque<_> = recovered.segments.clone();
-    let shared = Shared {
-        io: Arc::new(io.clone()),
-        dir: dir.to_owned(),
-        options: LogOptions::default(),
-        id: recovered.report.log_id,
-        key: Key::new(recovered.report.log_id),
-        state: Mutex::new(State {
-            batch: Batch::default(),
-            next: recovered.next,
-            mode: Mode::Open,
-            refused: false,
-            closing: false,
-        }),
-        wake: Condvar::new(),
-        durable: watch::Sender::new(recovered.durable),
-        segments: Mutex::new(segments),
-        frames: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-        syncs: AtomicU64::new(0),
-        failures: AtomicU64::new(0),
-        deleting: Mutex::new(()),
-    };
+    // Nothing is appended: room for frames would only be made and thrown away.
+    let options = LogOptions { buffer_bytes: 0, ..LogOptions::default() };
+    let segments = recovered.segments.clone();
+    let shared = Shared::new(Arc::new(io.clone()), dir.to_owned(), options, recovered, segments);
     let mut reader = Reader::new(Arc::new(shared), Lsn::ZERO);
     let mut frames = Frames::new();
     while let Some(frame) = reader.next().expect("nothing fails in memory") {

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::codec::{self, FRAME_HEADER, Key, SegmentHeader};
-use super::recovery::{self, Recovery};
+use super::recovery::{self, Recovered, Recovery};
 use super::segment::{self, Segment};
 use super::writer::Writer;
 use super::{
@@ -89,6 +89,40 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The state of a log that was recovered: nothing waits, everything in `segments` may be read.
+    pub(super) fn new(
+        io: Arc<dyn Io>,
+        dir: PathBuf,
+        options: LogOptions,
+        recovered: &Recovered,
+        segments: VecDeque<Segment>,
+    ) -> Self {
+        let id = recovered.report.log_id;
+        let batch = Batch::of(options.buffer_bytes);
+        Self {
+            io,
+            dir,
+            options,
+            id,
+            key: Key::new(id),
+            state: Mutex::new(State {
+                batch,
+                next: recovered.next,
+                mode: Mode::Open,
+                refused: false,
+                closing: false,
+            }),
+            wake: Condvar::new(),
+            durable: watch::Sender::new(recovered.durable),
+            segments: Mutex::new(segments),
+            frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            deleting: Mutex::new(()),
+        }
+    }
+
     pub(super) fn durable(&self) -> Lsn {
         *self.durable.borrow()
     }
@@ -150,48 +184,25 @@ impl Log {
         events: Arc<dyn LogEvents>,
     ) -> Result<(Self, Recovery), OpenError> {
         check(&options)?;
-        let recovered = recovery::recover(&*io, dir, floor)?;
-        let key = Key::new(recovered.report.log_id);
-        let durable = recovered.durable;
+        let mut recovered = recovery::recover(&*io, dir, floor)?;
         let header = SegmentHeader {
             log: recovered.report.log_id,
             segment: recovered.next_segment,
             base: recovered.next,
-            prior: durable,
+            prior: recovered.durable,
         };
         let (file, active) = segment::create_empty(&*io, dir, &header, options.segment_bytes)
             .map_err(|source| OpenError::Io { path: segment::path(dir, header.segment), source })?;
         recovered.rename(&*io, dir)?;
-        let mut segments = recovered.segments;
+        let mut segments = std::mem::take(&mut recovered.segments);
         if recovered.consistent
             && let Err(error) = drop_empty(&*io, dir, &mut segments)
         {
             tracing::warn!(%error, "empty log segments stay for now");
         }
         segments.push_back(active.clone());
-        let batch = Batch::of(options.buffer_bytes);
-        let shared = Arc::new(Shared {
-            io,
-            dir: dir.to_owned(),
-            options,
-            id: recovered.report.log_id,
-            key,
-            state: Mutex::new(State {
-                batch,
-                next: recovered.next,
-                mode: Mode::Open,
-                refused: false,
-                closing: false,
-            }),
-            wake: Condvar::new(),
-            durable: watch::Sender::new(durable),
-            segments: Mutex::new(segments),
-            frames: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            deleting: Mutex::new(()),
-        });
+        let shared = Shared::new(io, dir.to_owned(), options, &recovered, segments);
+        let shared = Arc::new(shared);
         let writer = Writer::new(Arc::clone(&shared), events, file, &active);
         let thread = std::thread::Builder::new()
             .name("log".into())
