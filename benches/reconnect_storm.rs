@@ -176,7 +176,9 @@ async fn station(
     while !over.load(Ordering::Relaxed) || !waiting.is_empty() {
         tokio::select! {
             biased;
-            readable = station.0.readable() => {
+            // A socket may say that it is readable when it is not: only where an answer is due is it
+            // worth waiting for one. What is published late for that is timed from when it was due.
+            readable = station.0.readable(), if !waiting.is_empty() => {
                 readable.unwrap();
                 let answer = station.next().await.expect("a station is not disconnected");
                 assert_eq!(answer.0, 0x40, "PUBACK");
