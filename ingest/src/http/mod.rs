@@ -28,6 +28,7 @@ mod guard;
 mod limits;
 pub mod metrics;
 mod params;
+mod sinks;
 #[cfg(test)]
 mod tests;
 pub mod view;
