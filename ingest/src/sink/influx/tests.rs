@@ -59,7 +59,8 @@ impl Running {
     /// Waits for the sink's end after the log was closed.
     async fn end(self) -> SinkFigures {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.task).await;
-        ended.expect("the sink ends").unwrap().unwrap();
+        let Ok(ended) = ended else { panic!("it does not end: {:?}", self.status.figures()) };
+        ended.unwrap().unwrap();
         self.status.figures()
     }
 }
