@@ -178,9 +178,11 @@ impl Store {
             dir: dir.to_owned(),
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(contents.next_file),
+            graves: Graves::default(),
+            trouble: Mutex::default(),
             state: RwLock::new(State {
                 position: contents.cursor,
-                files: Arc::new(contents),
+                files: contents,
                 flushing: None,
                 active: Memtable::default(),
             }),
