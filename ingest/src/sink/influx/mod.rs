@@ -295,7 +295,8 @@ impl InfluxSink {
                     let oldest = flying.notes.front().map(|note| note.since).or(held.oldest());
                     let age = oldest.map(|since| since.elapsed()).unwrap_or_default();
                     gauges.oldest.set(age.as_secs_f64());
-                    self.troubles.late((age >= self.config.late_after).then_some(age));
+                    let after = self.config.late_after;
+                    self.troubles.late((age >= after).then_some(after));
                 }
                 () = sleep_until(closing) => {
                     let (sink, readings) = (&*self.name, held.readings() + flying.readings());
