@@ -171,16 +171,18 @@ impl Store {
     ) -> Result<Option<Self>, OpenError> {
         let Some(found) = Manifest::find(&*io, dir)? else { return Ok(None) };
         let manifest = Manifest::read_only(Arc::clone(&io), dir, found);
-        let contents = manifest.contents().clone();
+        let contents = Arc::clone(manifest.contents());
         Ok(Some(Self(Arc::new(Shared {
             files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
             io,
             dir: dir.to_owned(),
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(contents.next_file),
+            graves: Graves::default(),
+            trouble: Mutex::default(),
             state: RwLock::new(State {
                 position: contents.cursor,
-                files: Arc::new(contents),
+                files: contents,
                 flushing: None,
                 active: Memtable::default(),
             }),
