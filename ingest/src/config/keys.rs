@@ -255,12 +255,7 @@ pub static SECTIONS: &[Section] = &[
                 Unset("/etc/loushan/client.key"),
                 "The key (PEM) of that certificate.",
             ),
-            key(
-                "connections",
-                Kind::Count(1, 64),
-                Is("2"),
-                "Requests on their way at a time.",
-            ),
+            key("connections", Kind::Count(1, 64), Is("2"), "Requests on their way at a time."),
             key(
                 "batch_points",
                 Kind::Count(1, 1_000_000),

@@ -162,7 +162,9 @@ impl Kind {
         match self {
             Self::Text | Self::Secret => "text, not empty".to_owned(),
             Self::Path => "a path".to_owned(),
-            Self::Url => "an address such as \"http://127.0.0.1:8086\", without user or query".to_owned(),
+            Self::Url => {
+                "an address such as \"http://127.0.0.1:8086\", without user or query".to_owned()
+            }
             Self::Address => "an IP address and port such as \"127.0.0.1:1883\"".to_owned(),
             Self::Listen => {
                 "an IP address and port such as \"127.0.0.1:1883\", or \"off\"".to_owned()

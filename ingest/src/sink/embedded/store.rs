@@ -171,7 +171,7 @@ impl Store {
     ) -> Result<Option<Self>, OpenError> {
         let Some(found) = Manifest::find(&*io, dir)? else { return Ok(None) };
         let manifest = Manifest::read_only(Arc::clone(&io), dir, found);
-        let contents = manifest.contents().clone();
+        let contents = Arc::clone(manifest.contents());
         Ok(Some(Self(Arc::new(Shared {
             files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
             io,

@@ -71,7 +71,8 @@ fn lines_that_a_server_names_are_found_in_every_dialect() {
     let body = r#"{"error":"partial write of line protocol occurred","data":[
         {"original_line":"a","line_number":2,"error_message":"No fields were provided"},
         {"original_line":"b","line_number":5,"error_message":"invalid column type"}]}"#;
-    let expected = [(1, "No fields were provided".to_owned()), (4, "invalid column type".to_owned())];
+    let expected =
+        [(1, "No fields were provided".to_owned()), (4, "invalid column type".to_owned())];
     assert_eq!(lines(body), expected);
     let body = r#"{"error":"parsing failed for write_lp endpoint",
         "data":{"original_line":"a","line_number":3,"error_message":"e"}}"#;

@@ -312,7 +312,8 @@ mod tests {
         for url in ["https://h", "https://h:1/influx/", "http://h:1/v1/influxdb"] {
             assert_eq!(InfluxConfig { url: url.into(), ..usable() }.check(), Ok(()), "{url}");
         }
-        for url in ["", "/3242/23", "localhost:8086", "ftp://h:1", "http://h:1/?a=b", "http://h#a"] {
+        for url in ["", "/3242/23", "localhost:8086", "ftp://h:1", "http://h:1/?a=b", "http://h#a"]
+        {
             let config = InfluxConfig { url: url.into(), ..usable() };
             assert_eq!(config.check().unwrap_err().key, "url", "{url}");
         }

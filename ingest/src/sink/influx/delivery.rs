@@ -92,8 +92,7 @@ impl Courier {
     ) -> Result<Self, InfluxConfigError> {
         config.check()?;
         let http = Http::new(&**io, config)?;
-        let query =
-            [("org", &*config.org), ("bucket", &*config.bucket), ("precision", "ns")];
+        let query = [("org", &*config.org), ("bucket", &*config.bucket), ("precision", "ns")];
         Ok(Self {
             name,
             write: http.url(&["api", "v2", "write"], &query),
@@ -118,7 +117,8 @@ impl Courier {
             match self.attempt(batch).await? {
                 Ok(delivered) => return Ok(delivered),
                 Err(words) => {
-                    self.troubles.server(Some(format!("the server refuses every reading: {words}")));
+                    self.troubles
+                        .server(Some(format!("the server refuses every reading: {words}")));
                     tokio::time::sleep(self.max_backoff).await;
                 }
             }

@@ -101,11 +101,8 @@ impl Http {
         tcp.enforce_http(false); // TLS is the next layer's
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(config.connect_timeout));
-        let tls = if base.scheme() == "https" {
-            tls::client_config(io, config)?
-        } else {
-            tls::nobody()
-        };
+        let tls =
+            if base.scheme() == "https" { tls::client_config(io, config)? } else { tls::nobody() };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()

@@ -31,13 +31,13 @@ mod delivery;
 mod http;
 mod pace;
 mod piece;
-mod tls;
-mod token;
-mod trouble;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod token;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -196,7 +196,10 @@ mod tests {
             let told = Duration::from_secs(told);
             let (pause, was_capped) = pace.failed(&turn, Wait::Told(told));
             assert_eq!(was_capped, capped);
-            assert!(pause >= told.min(TOLD) && pause <= TOLD + TOLD / 10 + FIRST_PAUSE, "{pause:?}");
+            assert!(
+                pause >= told.min(TOLD) && pause <= TOLD + TOLD / 10 + FIRST_PAUSE,
+                "{pause:?}"
+            );
             drop(turn);
             let before = Instant::now();
             drop(pace.turn(pending).await);

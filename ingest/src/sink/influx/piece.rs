@@ -50,7 +50,8 @@ impl Piece {
         for range in self.ranges {
             let middle = range.start + range.len().min(room);
             room -= middle - range.start;
-            for (half, part) in [(&mut first, range.start..middle), (&mut second, middle..range.end)]
+            for (half, part) in
+                [(&mut first, range.start..middle), (&mut second, middle..range.end)]
             {
                 if !part.is_empty() {
                     half.push(part);

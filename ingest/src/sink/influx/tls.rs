@@ -92,9 +92,7 @@ fn certificates(
 pub(super) fn nobody() -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
     match builder.with_safe_default_protocol_versions() {
-        Ok(builder) => {
-            builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
-        }
+        Ok(builder) => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
         // The provider has suites for both versions.
         Err(_) => unreachable!("ring has the safe versions"),
     }

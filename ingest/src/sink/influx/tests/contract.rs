@@ -74,7 +74,8 @@ async fn lines_that_the_server_lists_are_found_in_three_requests_with_their_own_
         assert_eq!(*stored.lock(), good_lines(&single_lines(0..50)));
         // The words of the request that it was refused in: the listed ones are three lines.
         for (letter, n) in kept.iter().zip(0..) {
-            let own = format!("{status} partial write of line protocol occurred: wrong type in {n}");
+            let own =
+                format!("{status} partial write of line protocol occurred: wrong type in {n}");
             assert_eq!(letter.detail, own);
         }
     }
@@ -305,7 +306,11 @@ async fn a_pause_that_the_server_asks_for_is_made_in_seconds_and_as_a_date() {
         let server = Server::start(move |_| {
             let mut seen = seen.lock();
             seen.push(Instant::now());
-            if seen.len() == 1 { Reply::Full(status, headers.clone(), "slow".into()) } else { STORED }
+            if seen.len() == 1 {
+                Reply::Full(status, headers.clone(), "slow".into())
+            } else {
+                STORED
+            }
         })
         .await;
         let log = TestLog::default();

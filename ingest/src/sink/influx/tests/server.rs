@@ -178,7 +178,8 @@ async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, inner: Arc<Inner>) {
     while let Some(head) = read_head(&mut socket).await {
         let early = inner.early.lock().clone().and_then(|early| early(&head));
         if let Some(reply) = early {
-            let request = Request { line: line_of(&head), head, body: String::new(), wire_bytes: 0 };
+            let request =
+                Request { line: line_of(&head), head, body: String::new(), wire_bytes: 0 };
             inner.requests.lock().push((request, reply.clone()));
             send(&mut socket, reply).await;
             return;

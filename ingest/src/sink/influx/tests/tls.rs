@@ -69,7 +69,8 @@ async fn a_server_of_another_authority_gets_nothing_until_it_is_mended() {
     let ca_file = write(&dir.path().join("ca.pem"), &ours.pem());
     let config = InfluxConfig { ca_file, ..config(&server) };
     let sink = start(&dir.path().join("sink"), config, &log);
-    let certificate = |f: &SinkFigures| f.trouble.as_ref().is_some_and(|t| t.contains("certificate"));
+    let certificate =
+        |f: &SinkFigures| f.trouble.as_ref().is_some_and(|t| t.contains("certificate"));
     sink.until("the certificate is named", certificate).await;
     assert_eq!(sink.status.figures().cursor, 0);
     assert!(server.requests().is_empty());

@@ -11,7 +11,9 @@ async fn a_refused_token_is_read_again_from_its_file_and_the_pause_ends_when_it_
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(|request| match request.has("authorization: Token new") {
         true => STORED,
-        false => Reply::Status(401, "{\"code\":\"unauthorized\",\"message\":\"unauthorized access\"}"),
+        false => {
+            Reply::Status(401, "{\"code\":\"unauthorized\",\"message\":\"unauthorized access\"}")
+        }
     })
     .await;
     let token_file = dir.path().join("token");
@@ -151,7 +153,9 @@ async fn a_port_that_nobody_listens_on_is_named_as_the_trouble() {
 async fn an_answer_that_drips_has_the_time_of_one_answer() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(|_| {
-        Reply::Drip("HTTP/1.1 204 No Content\r\nx-filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+        Reply::Drip(
+            "HTTP/1.1 204 No Content\r\nx-filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        )
     })
     .await;
     let log = TestLog::default();
