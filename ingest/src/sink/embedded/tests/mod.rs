@@ -5,6 +5,7 @@
 mod crash;
 mod damage;
 mod model;
+mod questions;
 mod rows;
 mod running;
 mod support;
