@@ -1,5 +1,6 @@
 //! Days of a city into a store, through its own sink.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use loushan_ingest::pipeline::frame::DurableFrame;
 use loushan_ingest::sink::embedded::{EmbeddedConfig, Store};
 use loushan_ingest::sink::{Fed, Feed, FeedError, FrameSource, SinkStatus};
 use loushan_ingest::wal::LogId;
+use loushan_schemas::ids::Imei;
+use loushan_schemas::kind::Kind;
 use loushan_schemas::row::Row;
 use loushan_schemas::time::ReceiveTime;
 use loushan_simulator::fault::FaultRates;
 use loushan_simulator::fleet::{NOMINAL_DEVICES_PER_STATION, STATIONS};
 use loushan_simulator::said::{FleetSays, Said, SaidOptions};
-use serde_json::{Value as Json, json};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 const SEED: u64 = 1;
@@ -29,16 +32,22 @@ const THREADS: u32 = 2;
 const WINDOW_MS: i64 = 10 * 60 * 1000;
 /// Batches on their way to the sink.
 const CHUNK: usize = 4096;
+/// Devices of a kind to ask for.
+const DEVICES: usize = 10;
 const NOTE: &str = "filled.json";
 
-/// What was filled.
+/// What was filled; kept beside the store for the next run.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Filled {
+    #[serde(skip)]
     pub(crate) store: PathBuf,
     pub(crate) readings: u64,
     /// Simulated time of the last of them.
     pub(crate) end_ms: i64,
-    /// How long it took; `None` for a folder filled by another run.
-    pub(crate) took: Option<Duration>,
+    /// How long it took, flushes and all.
+    pub(crate) seconds: f64,
+    /// Some devices of the kinds that speak every hour.
+    pub(crate) devices: Vec<(u64, String)>,
 }
 
 pub(crate) fn log_id() -> LogId {
@@ -54,21 +63,20 @@ pub(crate) fn fill(dir: &Path, readings: u64) -> Filled {
     let store = dir.join("store");
     let note = dir.join(NOTE);
     if let Ok(text) = std::fs::read_to_string(&note) {
-        let note: Json = serde_json::from_str(&text).unwrap();
-        let found = note["readings"].as_u64().unwrap();
-        assert!(found >= readings, "{} has {found} readings only; empty it", dir.display());
-        let end_ms = note["end_ms"].as_i64().unwrap();
-        return Filled { store, readings: found, end_ms, took: None };
+        let found: Filled = serde_json::from_str(&text).unwrap();
+        let there = found.readings;
+        assert!(there >= readings, "{} has {there} readings only; empty it", dir.display());
+        return Filled { store, ..found };
     }
     std::fs::create_dir_all(dir).unwrap();
     let since = Instant::now();
-    let (readings, end_ms) = run(&store, readings);
-    let text = json!({ "readings": readings, "end_ms": end_ms }).to_string();
-    std::fs::write(note, text).unwrap();
-    Filled { store, readings, end_ms, took: Some(since.elapsed()) }
+    let filled = run(&store, readings);
+    let filled = Filled { store, seconds: since.elapsed().as_secs_f64(), ..filled };
+    std::fs::write(note, serde_json::to_string(&filled).unwrap()).unwrap();
+    filled
 }
 
-fn run(store: &Path, readings: u64) -> (u64, i64) {
+fn run(store: &Path, readings: u64) -> Filled {
     let (_, sink) = open(store);
     let (to_sink, from_fleet) = mpsc::channel(4);
     let simulate = std::thread::spawn(move || simulate(readings, &to_sink));
@@ -76,15 +84,16 @@ fn run(store: &Path, readings: u64) -> (u64, i64) {
     let status = SinkStatus::new("embedded");
     let feed = Feed::new(Box::new(FromFleet(from_fleet)), 0, Arc::clone(&status));
     runtime.block_on(sink.run(feed)).unwrap();
-    let done = simulate.join().unwrap();
-    assert_eq!((status.figures().stored, status.figures().residue()), (done.0, 0));
-    done
+    let filled = simulate.join().unwrap();
+    assert_eq!((status.figures().stored, status.figures().residue()), (filled.readings, 0));
+    filled
 }
 
-/// Makes frames until there are enough readings; how many there are, and until when.
-fn simulate(readings: u64, to: &mpsc::Sender<Vec<Arc<DurableFrame>>>) -> (u64, i64) {
+/// Makes frames until there are enough readings.
+fn simulate(readings: u64, to: &mpsc::Sender<Vec<Arc<DurableFrame>>>) -> Filled {
     let parts: Vec<_> = (0..THREADS).map(windows).collect();
     let (mut made, mut lsn, mut end_ms) = (0, 0, 0);
+    let mut devices: BTreeMap<Kind, BTreeSet<u64>> = BTreeMap::new();
     while made < readings {
         let mut said: Vec<Said> = parts.iter().flat_map(|part| part.recv().unwrap()).collect();
         // The order in which the network brings them, not that in which stations cut them.
@@ -94,6 +103,12 @@ fn simulate(readings: u64, to: &mpsc::Sender<Vec<Arc<DurableFrame>>>) -> (u64, i
             lsn += 1;
             made += said.readings.len() as u64;
             end_ms = said.at_ms;
+            for reading in &said.readings {
+                let of_kind = devices.entry(reading.kind()).or_default();
+                if of_kind.len() < DEVICES {
+                    of_kind.extend(reading.imei.map(Imei::get));
+                }
+            }
             frames.push(Arc::new(frame(said, lsn)));
             if frames.len() == CHUNK {
                 to.blocking_send(std::mem::take(&mut frames)).unwrap();
@@ -104,7 +119,11 @@ fn simulate(readings: u64, to: &mpsc::Sender<Vec<Arc<DurableFrame>>>) -> (u64, i
         }
         to.blocking_send(frames).unwrap();
     }
-    (made, end_ms)
+    let devices = [Kind::Elevator, Kind::StreetLight, Kind::Parking]
+        .into_iter()
+        .flat_map(|kind| devices[&kind].iter().map(move |imei| (*imei, kind.to_string())))
+        .collect();
+    Filled { store: PathBuf::new(), readings: made, end_ms, seconds: 0.0, devices }
 }
 
 /// A share of the fleet, on a thread of its own, window by window.

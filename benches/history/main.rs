@@ -37,7 +37,7 @@ fn main() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = kept.unwrap_or_else(|| scratch.path().to_owned());
     let filled = fill::fill(&dir, rows);
-    let answers = questions::ask(&dir, &filled);
+    let answers = questions::ask(&filled);
     let beside = beside::ask(&dir, &filled);
     table::print(&filled, &answers, beside.as_ref());
 }
