@@ -13,7 +13,7 @@ use loushan_schemas::time::DeviceTime;
 use parquet::errors::ParquetError;
 
 use super::block;
-use super::manifest::{DAY_MS, Edit, FileEntry, partition_path};
+use super::manifest::{DAY_MS, Edit, FileEntry, Level, partition_path};
 use super::memtable::Memtable;
 use super::schema::Table;
 use super::store::Shared;
@@ -204,6 +204,7 @@ fn entry(
         measured_ms: None,
         unmeasured: false,
         blocks: Vec::new(),
+        level: Level::Flushed,
     }
 }
 

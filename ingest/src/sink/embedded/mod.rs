@@ -39,6 +39,7 @@ use crate::wal::LogId;
 mod block;
 mod decode;
 mod flush;
+mod graves;
 mod manifest;
 mod memtable;
 mod query;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::graves::Graves;
 use super::manifest::{self, Contents, Edit, Manifest};
 use super::memtable::Memtable;
 use super::scan::Files;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) manifest: Mutex<Manifest>,
     /// The number of the next file.
     pub(super) next_file: AtomicU64,
+    /// Files that are the store's no more, as long as somebody may read them.
+    pub(super) graves: Graves,
     /// Held for moments only: to look, to push frames, to publish a commit.
     pub(super) state: RwLock<State>,
 }
@@ -125,7 +128,7 @@ impl Store {
             return Err(OpenError::NoManifest { path: dir.join(path) });
         }
         let manifest = Manifest::open(Arc::clone(&io), dir, log_id, found)?;
-        let contents = manifest.contents().clone();
+        let contents = Arc::clone(manifest.contents());
         let named: BTreeSet<PathBuf> = contents.files.values().map(|file| file.path()).collect();
         for file in contents.files.values() {
             check_size(&*io, &dir.join(file.path()), file.bytes)?;
@@ -141,8 +144,9 @@ impl Store {
             dir: dir.to_owned(),
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(contents.next_file),
+            graves: Graves::default(),
             state: RwLock::new(State {
-                files: Arc::new(contents),
+                files: contents,
                 flushing: None,
                 active: Memtable::default(),
                 position,
@@ -236,14 +240,30 @@ impl Shared {
     /// Commits a change and shows it to queries in the same moment. `flushed` says that the rows
     /// of the flushing memtable are in the files the change adds.
     pub(super) fn commit(&self, edit: &Edit, flushed: bool) -> std::io::Result<()> {
+        self.publish(&mut self.manifest.lock(), edit, flushed)
+    }
+
+    /// Commits a change that takes files out, if all of them are still there; says whether.
+    pub(super) fn replace(&self, edit: &Edit) -> std::io::Result<bool> {
         let mut manifest = self.manifest.lock();
-        manifest.commit(edit)?;
-        let files = Arc::new(manifest.contents().clone());
-        let mut state = self.state.write();
-        state.files = files;
-        if flushed {
-            state.flushing = None;
+        if !edit.remove.iter().all(|id| manifest.contents().files.contains_key(id)) {
+            return Ok(false);
         }
+        self.publish(&mut manifest, edit, false).map(|()| true)
+    }
+
+    fn publish(&self, manifest: &mut Manifest, edit: &Edit, flushed: bool) -> std::io::Result<()> {
+        let before = Arc::clone(manifest.contents());
+        manifest.commit(edit)?;
+        {
+            let mut state = self.state.write();
+            state.files = Arc::clone(manifest.contents());
+            if flushed {
+                state.flushing = None;
+            }
+        }
+        let removed = edit.remove.iter().filter_map(|id| before.files.get(id));
+        self.graves.bury(removed.cloned());
         Ok(())
     }
 }
