@@ -5,6 +5,7 @@
 mod crash;
 mod damage;
 mod golden;
+mod merge;
 mod model;
 mod rows;
 mod running;
