@@ -15,6 +15,8 @@ mod config;
 mod dead_letters;
 mod demo;
 mod events;
+#[allow(dead_code)]
+mod http;
 mod serve;
 mod signals;
 mod simulate;

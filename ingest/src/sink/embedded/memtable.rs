@@ -13,11 +13,18 @@ use crate::pipeline::frame::DurableFrame;
 
 /// Bytes of the index and of the list per row, roughly.
 const INDEX_BYTES_PER_ROW: usize = 24;
+/// Frames of a part that is never changed again. A reader takes the list of parts and copies less
+/// than one: it holds the store's lock for microseconds, however much is in memory.
+const PART_FRAMES: usize = 1024;
+
+/// Frames in the order they came, in parts.
+pub(super) type Frames = Vec<Arc<Vec<Arc<DurableFrame>>>>;
 
 /// Rows in memory.
 #[derive(Debug, Default)]
 pub(super) struct Memtable {
-    frames: Vec<Arc<DurableFrame>>,
+    full: Frames,
+    open: Vec<Arc<DurableFrame>>,
     /// Frame and row of each of a device's rows.
     by_device: HashMap<Imei, Vec<(u32, u32)>>,
     rows: u64,
@@ -31,7 +38,8 @@ impl Memtable {
             return;
         }
         // A table holds at most as many frames as its bound in bytes allows: far below 2^32.
-        let at = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
+        let at = self.full.len() * PART_FRAMES + self.open.len();
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
         for (row, i) in frame.rows.iter().zip(0_u32..) {
             if let Some(imei) = row.reading.imei {
                 self.by_device.entry(imei).or_default().push((at, i));
@@ -39,20 +47,44 @@ impl Memtable {
         }
         self.rows += frame.rows.len() as u64;
         self.bytes += frame.memory_bytes() + frame.rows.len() * INDEX_BYTES_PER_ROW;
-        self.frames.push(Arc::clone(frame));
+        self.open.push(Arc::clone(frame));
+        if self.open.len() == PART_FRAMES {
+            self.full.push(Arc::new(std::mem::take(&mut self.open)));
+        }
     }
 
-    pub(super) fn frames(&self) -> &[Arc<DurableFrame>] {
-        &self.frames
+    /// What is in it now; it stays as it is while more comes.
+    pub(super) fn snapshot(&self) -> Frames {
+        let mut parts = Vec::with_capacity(self.full.len() + 1);
+        parts.extend(self.full.iter().cloned());
+        parts.push(Arc::new(self.open.clone()));
+        parts
+    }
+
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Arc<DurableFrame>> {
+        self.full.iter().flat_map(|part| part.iter()).chain(&self.open)
     }
 
     pub(super) fn all_rows(&self) -> impl Iterator<Item = &Row> {
-        self.frames.iter().flat_map(|frame| &frame.rows)
+        self.frames().flat_map(|frame| &frame.rows)
     }
 
-    pub(super) fn rows_of(&self, imei: Imei) -> impl Iterator<Item = &Row> {
+    /// A device's rows: the frames, and the places in them.
+    pub(super) fn places_of(
+        &self,
+        imei: Imei,
+    ) -> impl Iterator<Item = (Arc<DurableFrame>, usize)> + '_ {
         let places = self.by_device.get(&imei).into_iter().flatten();
-        places.filter_map(|(frame, row)| self.frames.get(*frame as usize)?.rows.get(*row as usize))
+        places.filter_map(|(frame, row)| {
+            Some((Arc::clone(self.frame(*frame as usize)?), *row as usize))
+        })
+    }
+
+    fn frame(&self, at: usize) -> Option<&Arc<DurableFrame>> {
+        match self.full.get(at / PART_FRAMES) {
+            Some(part) => part.get(at % PART_FRAMES),
+            None => self.open.get(at % PART_FRAMES),
+        }
     }
 
     pub(super) fn rows(&self) -> u64 {

@@ -53,6 +53,11 @@ mod tests;
 mod upkeep;
 mod write;
 
+pub use query::{
+    Aggregate, Aggregated, Bins, Bounds, By, Cell, EXACT_VALUES, Function, Gap, Gaps, Group, Order,
+    Page, Position, SKETCH_ERROR, Seen, Silence, Stop, Turns, Which, batch_of, field_of,
+    is_numeric, rows_of, schema_of,
+};
 pub use retain::{Expired, KindRetention, Removal, RetentionConfig};
 pub use schema::Table;
 pub use sink::{EmbeddedSink, SinkError};
@@ -198,4 +203,21 @@ pub enum QueryError {
         /// What is wrong.
         why: String,
     },
+    /// The answer would take more memory than one may.
+    #[error("the answer takes more than the {limit} bytes of memory one may have; {remedy}")]
+    TooLarge {
+        /// How much it may take.
+        limit: usize,
+        /// How to ask for less.
+        remedy: &'static str,
+    },
+    /// The answer took longer than one may.
+    #[error("the answer took too long; ask for a shorter span of time, or for fewer devices")]
+    Expired,
+    /// Rows and columns do not go together; a defect of this program.
+    #[error("rows cannot be turned into columns: {0}")]
+    Encode(String),
+    /// Whoever asked does not wait for the answer.
+    #[error("the question was taken back")]
+    Cancelled,
 }

@@ -1,35 +1,45 @@
 //! Reading the rows of one file that lie in given ranges.
 //!
-//! Three sieves, each finer and dearer than the one before: the statistics of row groups, those of
-//! pages, and the values themselves (of the columns asked for only; the others are decoded for the
-//! rows that are left).
+//! Five sieves, each finer and dearer than the one before: the manifest's ranges (the caller's), the
+//! statistics of row groups, bloom filters, the statistics of pages ([`prune`]), and the values
+//! themselves. The last decodes the columns asked after first and the others only for the rows that
+//! are left; a caller that looks at the values anyhow leaves it out ([`Wanted::sifted`]).
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
+use arrow_array::types::{
+    ArrowPrimitiveType, Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type,
+};
 use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::ArrowError;
+use loushan_schemas::ids::StationId;
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions,
-    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
-    RowSelector,
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
-use parquet::errors::ParquetError;
+use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::schema::types::SchemaDescriptor;
 
 use super::QueryError;
 use super::block::BlockFile;
 use super::manifest::FileEntry;
+use super::schema::STATION;
 use crate::io::Io;
 
-/// Rows decoded at once.
+mod cache;
+mod prune;
+
+use cache::Cache;
+
+/// Rows decoded at once: a batch of all columns is a few megabytes.
 const BATCH_ROWS: usize = 4096;
+/// Bytes of bloom filters kept in memory, beside the footers: those of a day of small files.
+const BLOOM_BYTES: usize = 16 * 1024 * 1024;
 
 /// Values of a column, both ends included. Wide enough for every integer type there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,30 +65,55 @@ impl Range {
     }
 }
 
+/// What of a file is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Rows that lie in all of these.
+    pub(super) ranges: &'a [Range],
+    /// Rows of this station.
+    pub(super) station: Option<&'a StationId>,
+    /// These columns, or all. One that the file is too old to have is left out.
+    pub(super) columns: Option<&'a [&'static str]>,
+    /// Whether only such rows come, or whole pages that may hold some.
+    pub(super) sifted: bool,
+    /// Rows of a batch.
+    pub(super) batch_rows: usize,
+}
+
+impl<'a> Wanted<'a> {
+    /// All columns of the rows in all ranges.
+    pub(super) fn rows(ranges: &'a [Range]) -> Self {
+        Self { ranges, station: None, columns: None, sifted: true, batch_rows: BATCH_ROWS }
+    }
+}
+
 /// The files of a store.
 #[derive(Debug)]
 pub(super) struct Files {
     io: Arc<dyn Io>,
     dir: PathBuf,
-    footers: Mutex<Footers>,
+    footers: Mutex<Cache<ArrowReaderMetadata>>,
+    /// By file and row group.
+    blooms: Mutex<Cache<Arc<Sbbf>>>,
 }
 
 impl Files {
     pub(super) fn new(io: Arc<dyn Io>, dir: PathBuf, footer_cache_bytes: usize) -> Self {
-        let footers = Mutex::new(Footers { bound: footer_cache_bytes, ..Footers::default() });
-        Self { io, dir, footers }
+        let footers = Mutex::new(Cache::new(footer_cache_bytes));
+        let blooms = Mutex::new(Cache::new(BLOOM_BYTES.min(footer_cache_bytes)));
+        Self { io, dir, footers, blooms }
     }
 
     fn open(&self, entry: &Arc<FileEntry>) -> Result<(BlockFile, ArrowReaderMetadata), QueryError> {
         let file = BlockFile::open(&*self.io, &self.dir, entry)?;
-        if let Some(footer) = self.footers.lock().get(entry.id) {
+        if let Some(footer) = self.footers.lock().get((entry.id, 0)) {
             return Ok((file, footer));
         }
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(PageIndexPolicy::Optional);
         let footer = ArrowReaderMetadata::load(&file, options).map_err(|e| file.error(&e))?;
-        self.footers.lock().put(entry.id, &footer);
+        self.footers.lock().put((entry.id, 0), footer.clone(), footer.metadata().memory_size());
         Ok((file, footer))
     }
 
@@ -89,23 +124,43 @@ impl Files {
         ranges: &[Range],
         columns: Option<&[&'static str]>,
     ) -> Result<Scan, QueryError> {
+        self.read(entry, Wanted { columns, ..Wanted::rows(ranges) })
+    }
+
+    /// What of the file is wanted.
+    pub(super) fn read(
+        &self,
+        entry: &Arc<FileEntry>,
+        wanted: Wanted<'_>,
+    ) -> Result<Scan, QueryError> {
         let (file, footer) = self.open(entry)?;
-        let (groups, selection) = select(&footer, ranges).map_err(|e| file.error(&e))?;
+        let failed = |e| file.error(&e);
+        let mut groups = prune::groups(&footer, wanted).map_err(failed)?;
+        if let Some(range) = prune::of_one_device(wanted.ranges)
+            && !groups.is_empty()
+        {
+            self.pass_blooms(entry, &file, &footer, range, &mut groups)?;
+        }
         if groups.is_empty() {
             return Ok(Scan { file, reader: None });
         }
+        let selection = prune::pages(&footer, wanted, &groups).map_err(failed)?;
+        if selection.as_ref().is_some_and(|selection| !selection.selects_any()) {
+            return Ok(Scan { file, reader: None });
+        }
         let schema = footer.metadata().file_metadata().schema_descr_ptr();
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), footer.clone())
-                .with_batch_size(BATCH_ROWS)
-                .with_row_groups(groups)
-                .with_row_filter(RowFilter::new(
-                    ranges.iter().map(|r| sieve(&schema, *r)).collect(),
-                ));
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), footer)
+            .with_batch_size(wanted.batch_rows)
+            .with_row_groups(groups);
+        if wanted.sifted {
+            let mut sieves: Vec<_> = wanted.ranges.iter().map(|r| sieve(&schema, *r)).collect();
+            sieves.extend(wanted.station.map(|station| station_sieve(&schema, station)));
+            builder = builder.with_row_filter(RowFilter::new(sieves));
+        }
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        if let Some(columns) = columns {
+        if let Some(columns) = wanted.columns {
             let mask = ProjectionMask::columns(&schema, columns.iter().copied());
             builder = builder.with_projection(mask);
         }
@@ -113,11 +168,51 @@ impl Files {
         Ok(Scan { file, reader: Some(reader) })
     }
 
+    /// Takes away the row groups whose bloom filter says that the device is not in them. One without
+    /// a filter says nothing.
+    fn pass_blooms(
+        &self,
+        entry: &Arc<FileEntry>,
+        file: &BlockFile,
+        footer: &ArrowReaderMetadata,
+        range: Range,
+        groups: &mut Vec<usize>,
+    ) -> Result<(), QueryError> {
+        // As the column keeps it; an IMEI has 15 digits.
+        let Ok(value) = i64::try_from(range.low) else { return Ok(()) };
+        let mut left = Vec::with_capacity(groups.len());
+        for group in groups.drain(..) {
+            let Some(column) = prune::bloomed(footer, range.column, group) else {
+                left.push(group);
+                continue;
+            };
+            let id = (entry.id, group);
+            let known = self.blooms.lock().get(id);
+            let bloom = match known {
+                Some(bloom) => Some(bloom),
+                None => {
+                    let bloom = Sbbf::read_from_column_chunk(column, file);
+                    let bloom = bloom.map_err(|e| file.error(&e))?.map(Arc::new);
+                    if let Some(bloom) = &bloom {
+                        let bytes = prune::bloom_bytes(column);
+                        self.blooms.lock().put(id, Arc::clone(bloom), bytes);
+                    }
+                    bloom
+                }
+            };
+            if bloom.is_none_or(|bloom| bloom.check(&value)) {
+                left.push(group);
+            }
+        }
+        *groups = left;
+        Ok(())
+    }
+
     /// How many rows lie in the range.
     pub(super) fn count(&self, entry: &Arc<FileEntry>, range: Range) -> Result<u64, QueryError> {
         let (file, footer) = self.open(entry)?;
         let groups = footer.metadata().row_groups();
-        let bounds = group_bounds(&footer, range).map_err(|e| file.error(&e))?;
+        let bounds = prune::group_bounds(&footer, range).map_err(|e| file.error(&e))?;
         if bounds.iter().all(|(min, max)| range.spans(*min, *max) || !range.meets(*min, *max)) {
             let inside =
                 groups.iter().zip(&bounds).filter(|(_, (min, max))| range.spans(*min, *max));
@@ -157,129 +252,68 @@ impl Iterator for Scan {
     }
 }
 
-type Bounds = (Option<i128>, Option<i128>);
-
-fn group_bounds(footer: &ArrowReaderMetadata, range: Range) -> Result<Vec<Bounds>, ParquetError> {
-    let groups = footer.metadata().row_groups();
-    let converter =
-        StatisticsConverter::try_new(range.column, footer.schema(), footer.parquet_schema())?;
-    let mins = converter.row_group_mins(groups)?;
-    let maxes = converter.row_group_maxes(groups)?;
-    Ok((0..groups.len()).map(|i| (value(&*mins, i), value(&*maxes, i))).collect())
-}
-
-/// The row groups, and the rows of them, that can have values in all ranges.
-fn select(
-    footer: &ArrowReaderMetadata,
-    ranges: &[Range],
-) -> Result<(Vec<usize>, Option<RowSelection>), ParquetError> {
-    let metadata = footer.metadata();
-    let mut groups: Vec<usize> = (0..metadata.num_row_groups()).collect();
-    for range in ranges {
-        let bounds = group_bounds(footer, *range)?;
-        groups.retain(|g| bounds.get(*g).is_none_or(|(min, max)| range.meets(*min, *max)));
-    }
-    let Some(pages) = metadata.page_index().filter(|pages| pages.is_complete()) else {
-        return Ok((groups, None));
-    };
-    let mut selectors: Vec<RowSelector> = Vec::new();
-    for group in &groups {
-        let rows = usize::try_from(metadata.row_group(*group).num_rows()).unwrap_or(0);
-        let mut selection = RowSelection::from(vec![RowSelector::select(rows)]);
-        for range in ranges {
-            let converter = StatisticsConverter::try_new(
-                range.column,
-                footer.schema(),
-                footer.parquet_schema(),
-            )?;
-            let counts =
-                converter.data_page_row_counts(&**pages, metadata.row_groups(), [group])?;
-            let Some(counts) = counts else { continue };
-            let mins = converter.data_page_mins(&**pages, [group])?;
-            let maxes = converter.data_page_maxes(&**pages, [group])?;
-            let of_pages: Vec<RowSelector> = (0..counts.len())
-                .map(|i| {
-                    let skip = !range.meets(value(&*mins, i), value(&*maxes, i));
-                    RowSelector { row_count: usize::try_from(counts.value(i)).unwrap_or(0), skip }
-                })
-                .collect();
-            // Without an index of its own a column has no pages here: nothing is known.
-            if of_pages.iter().map(|s| s.row_count).sum::<usize>() == rows {
-                selection = selection.intersection(&RowSelection::from(of_pages));
-            }
-        }
-        selectors.extend(Vec::<RowSelector>::from(selection));
-    }
-    Ok((groups, Some(RowSelection::from(selectors))))
-}
-
 /// Keeps the rows in a range. A null is in none.
-fn sieve(
-    schema: &parquet::schema::types::SchemaDescriptor,
-    range: Range,
-) -> Box<dyn ArrowPredicate> {
+fn sieve(schema: &SchemaDescriptor, range: Range) -> Box<dyn ArrowPredicate> {
     let mask = ProjectionMask::columns(schema, [range.column]);
     Box::new(ArrowPredicateFn::new(mask, move |batch| {
-        let Some(column) = batch.columns().first().filter(|column| is_number(column.data_type()))
-        else {
-            let why = format!("column {} is missing or no number", range.column);
-            return Err(ArrowError::SchemaError(why));
-        };
-        let inside = |i| value(&**column, i).is_some_and(|v| (range.low..=range.high).contains(&v));
-        Ok(BooleanArray::from_iter((0..batch.num_rows()).map(|i| Some(inside(i)))))
+        let column = batch.columns().first();
+        let kept = column.and_then(|column| {
+            inside::<Int64Type>(&**column, range)
+                .or_else(|| inside::<TimestampMicrosecondType>(&**column, range))
+                .or_else(|| inside::<UInt64Type>(&**column, range))
+                .or_else(|| inside::<UInt32Type>(&**column, range))
+                .or_else(|| inside::<UInt8Type>(&**column, range))
+        });
+        kept.ok_or_else(|| unfit(range.column, "no number"))
     }))
 }
 
-fn is_number(ty: &DataType) -> bool {
-    matches!(ty, DataType::Int64 | DataType::UInt64 | DataType::UInt32 | DataType::Timestamp(_, _))
+fn station_sieve(schema: &SchemaDescriptor, station: &StationId) -> Box<dyn ArrowPredicate> {
+    let station = station.clone();
+    let mask = ProjectionMask::columns(schema, [STATION]);
+    Box::new(ArrowPredicateFn::new(mask, move |batch| {
+        let column = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
+        let column = column.ok_or_else(|| unfit(STATION, "no text"))?;
+        let same = |i: usize| Some(column.is_valid(i) && column.value(i) == station.as_str());
+        Ok(BooleanArray::from_iter((0..column.len()).map(same)))
+    }))
 }
 
-fn value(column: &dyn Array, i: usize) -> Option<i128> {
-    if i >= column.len() || column.is_null(i) {
-        return None;
-    }
-    if let Some(column) = column.as_primitive_opt::<Int64Type>() {
-        Some(column.value(i).into())
-    } else if let Some(column) = column.as_primitive_opt::<TimestampMicrosecondType>() {
-        Some(column.value(i).into())
-    } else if let Some(column) = column.as_primitive_opt::<UInt64Type>() {
-        Some(column.value(i).into())
-    } else {
-        Some(column.as_primitive_opt::<UInt32Type>()?.value(i).into())
-    }
+fn unfit(column: &str, what: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("column {column} is missing or {what}"))
 }
 
-/// Footers by file, the ones not used for longest given up first.
-#[derive(Debug, Default)]
-struct Footers {
-    bound: usize,
-    bytes: usize,
-    clock: u64,
-    known: HashMap<u64, (ArrowReaderMetadata, usize, u64)>,
+/// Which values of a column of this type lie in the range; `None` where it is of another type.
+fn inside<T: ArrowPrimitiveType>(column: &dyn Array, range: Range) -> Option<BooleanArray>
+where
+    T::Native: TryFrom<i128> + PartialOrd + Copy + Bounded,
+{
+    let column = column.as_primitive_opt::<T>()?;
+    // What the type cannot hold bounds nothing, or leaves nothing.
+    let least = T::Native::LEAST.into();
+    let most = T::Native::MOST.into();
+    if range.low > most || range.high < least {
+        return Some(BooleanArray::from_iter((0..column.len()).map(|_| Some(false))));
+    }
+    let low = T::Native::try_from(range.low.max(least)).ok()?;
+    let high = T::Native::try_from(range.high.min(most)).ok()?;
+    let values = column.values();
+    let fits = |value: &T::Native| low <= *value && *value <= high;
+    Some(match column.nulls() {
+        None => BooleanArray::from_iter(values.iter().map(|value| Some(fits(value)))),
+        Some(_) => BooleanArray::from_iter(
+            values.iter().enumerate().map(|(i, value)| Some(column.is_valid(i) && fits(value))),
+        ),
+    })
 }
 
-impl Footers {
-    fn get(&mut self, id: u64) -> Option<ArrowReaderMetadata> {
-        self.clock += 1;
-        let (footer, _, used) = self.known.get_mut(&id)?;
-        *used = self.clock;
-        Some(footer.clone())
-    }
-
-    fn put(&mut self, id: u64, footer: &ArrowReaderMetadata) {
-        let bytes = footer.metadata().memory_size();
-        if bytes > self.bound {
-            return;
-        }
-        self.clock += 1;
-        if let Some((_, before, _)) = self.known.insert(id, (footer.clone(), bytes, self.clock)) {
-            self.bytes -= before;
-        }
-        self.bytes += bytes;
-        while self.bytes > self.bound {
-            let oldest = self.known.iter().min_by_key(|(_, (_, _, used))| *used).map(|(id, _)| *id);
-            let Some((_, bytes, _)) = oldest.and_then(|id| self.known.remove(&id)) else { break };
-            self.bytes -= bytes;
-        }
-    }
+/// A whole number's ends.
+trait Bounded: Sized + Into<i128> {
+    const LEAST: Self;
+    const MOST: Self;
 }
+
+macro_rules! bounded {
+    ($($ty:ty)+) => { $(impl Bounded for $ty { const LEAST: Self = Self::MIN; const MOST: Self = Self::MAX; })+ };
+}
+bounded!(i64 u64 u32 u8);

@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod golden;
 mod merge;
 mod model;
 mod rows;

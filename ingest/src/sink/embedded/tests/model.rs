@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::Position;
 use super::support::{
     DAY, DAY_MS, Driven, any_kind, any_row, cases, exported, frame, imei, open, rows_of, sorted,
 };
@@ -92,7 +93,7 @@ fn check(driven: &Driven, log: &[Arc<DurableFrame>], step: &Step) -> Result<(), 
             let mine = all
                 .into_iter()
                 .filter(|row| row.reading.imei == Some(imei(*device)) && at(row) < *before)
-                .max_by_key(|row| (at(row), row.lsn, row.reading.seq));
+                .max_by_key(Position::of);
             prop_assert_eq!(store.latest(imei(*device), *before).unwrap(), mine);
         }
         Step::Count { kind, from, len } => {

@@ -1,4 +1,17 @@
 //! Questions to the store, answered from files and memory as one.
+//!
+//! Every question takes a [`View`] first: the files of one version of the manifest and the rows in
+//! memory of the same moment. For that the store's lock is held for microseconds, whatever is in
+//! memory: what is taken are references. From then on nothing that the sink does is waited for, nor
+//! waits.
+//!
+//! | module | answers |
+//! |---|---|
+//! | this one | counts, exports by lsn, whether a reading is stored |
+//! | [`page`] | readings in the order of their times, page by page |
+//! | [`stream`] | readings of a kind as columns, as they come |
+//! | [`aggregate`] | figures of a field, by time and by device, station or kind |
+//! | [`times`] | when something was first and last heard of, and when not |
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,8 +22,8 @@ use loushan_schemas::kind::Kind;
 use loushan_schemas::row::Row;
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 
-use super::manifest::{Contents, DAY_MS, FileEntry};
-use super::memtable::Memtable;
+use super::manifest::{Contents, FileEntry};
+use super::memtable::Frames;
 use super::scan::Range;
 use super::schema::{self as col, Table};
 use super::store::Store;
@@ -18,17 +31,46 @@ use super::write::{self, WaterInterval};
 use super::{QueryError, decode};
 use crate::pipeline::frame::DurableFrame;
 
+mod aggregate;
+mod bounds;
+mod page;
+mod stream;
+mod times;
+mod which;
+
+pub use aggregate::{
+    Aggregate, Aggregated, Bins, By, Cell, EXACT_VALUES, Function, Group, SKETCH_ERROR, field_of,
+    is_numeric,
+};
+pub use bounds::{Bounds, Stop, Turns};
+pub use page::{Order, Page, Position};
+pub use stream::{batch_of, rows_of, schema_of};
+pub use times::{Gap, Gaps, Seen, Silence};
+pub use which::Which;
+
 /// One moment's files and rows in memory.
 struct View {
     files: Arc<Contents>,
-    flushing: Option<Arc<Memtable>>,
-    active: Vec<Arc<DurableFrame>>,
+    memory: Memory,
+}
+
+/// The rows in memory: all, or one device's by frame and place.
+enum Memory {
+    All([Frames; 2]),
+    Device(Vec<(Arc<DurableFrame>, usize)>),
 }
 
 impl View {
-    fn memory(&self) -> impl Iterator<Item = &Row> {
-        let flushing = self.flushing.iter().flat_map(|memtable| memtable.frames());
-        flushing.chain(&self.active).flat_map(|frame| &frame.rows)
+    fn memory(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
+        match &self.memory {
+            Memory::All(frames) => {
+                let frames = frames.iter().flatten().flat_map(|part| part.iter());
+                Box::new(frames.flat_map(|frame| &frame.rows))
+            }
+            Memory::Device(rows) => {
+                Box::new(rows.iter().filter_map(|(frame, at)| frame.rows.get(*at)))
+            }
+        }
     }
 }
 
@@ -44,30 +86,8 @@ impl Store {
         to_ms: i64,
         limit: usize,
     ) -> Result<Vec<Row>, QueryError> {
-        if from_ms >= to_ms || limit == 0 {
-            return Ok(Vec::new());
-        }
-        let inside = |row: &Row| (from_ms..to_ms).contains(&row.reading.times.effective.ms());
-        let (files, mut rows) = self.device_view(imei, inside);
-        let ranges = [imei_range(imei), effective_range(from_ms, to_ms)];
-        // Day by day, so that a limit also bounds what is read.
-        let days = days_of(&files, imei, from_ms, to_ms);
-        for (day, files) in days {
-            for file in files {
-                let all = self.rows_of(file, &ranges, &mut |row| {
-                    rows.push(row);
-                    ControlFlow::Continue(())
-                })?;
-                debug_assert!(all.is_continue());
-            }
-            let end = (day + 1).saturating_mul(DAY_MS);
-            if rows.iter().filter(|r| r.reading.times.effective.ms() < end).count() >= limit {
-                break;
-            }
-        }
-        rows.sort_by_key(|row| (row.reading.times.effective, row.lsn, row.reading.seq));
-        rows.truncate(limit);
-        Ok(rows)
+        let which = Which { device: Some(imei), from_ms, to_ms, ..Which::default() };
+        Ok(self.page(&which, Order::OldestFirst, None, limit, &Bounds::default())?.rows)
     }
 
     /// A device's row with the greatest effective time below `before_ms`; of several, the one that
@@ -76,27 +96,9 @@ impl Store {
     /// # Errors
     /// When a file cannot be read or is damaged.
     pub fn latest(&self, imei: Imei, before_ms: i64) -> Result<Option<Row>, QueryError> {
-        let place = |row: &Row| (row.reading.times.effective, row.lsn, row.reading.seq);
-        let before = |row: &Row| row.reading.times.effective.ms() < before_ms;
-        let (files, in_memory) = self.device_view(imei, before);
-        let mut latest = in_memory.into_iter().max_by_key(place);
-        let ranges = [imei_range(imei), effective_range(i64::MIN, before_ms)];
-        for (day, files) in days_of(&files, imei, i64::MIN, before_ms).into_iter().rev() {
-            let end = (day + 1).saturating_mul(DAY_MS);
-            if latest.as_ref().is_some_and(|row| row.reading.times.effective.ms() >= end) {
-                break;
-            }
-            for file in files {
-                let all = self.rows_of(file, &ranges, &mut |row| {
-                    if latest.as_ref().is_none_or(|latest| place(latest) < place(&row)) {
-                        latest = Some(row);
-                    }
-                    ControlFlow::Continue(())
-                })?;
-                debug_assert!(all.is_continue());
-            }
-        }
-        Ok(latest)
+        let which = Which { device: Some(imei), to_ms: before_ms, ..Which::default() };
+        let page = self.page(&which, Order::NewestFirst, None, 1, &Bounds::default())?;
+        Ok(page.rows.into_iter().next())
     }
 
     /// How many readings, of a kind or of all, have `from_ms <= effective time < to_ms`.
@@ -107,7 +109,7 @@ impl Store {
         if from_ms >= to_ms {
             return Ok(0);
         }
-        let view = self.view();
+        let (view, _) = self.view_of(None);
         let wanted = |of: Kind| kind.is_none_or(|kind| kind == of);
         let span = from_ms..to_ms;
         let in_memory = view
@@ -139,7 +141,7 @@ impl Store {
         after_lsn: u64,
         each: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<u64, QueryError> {
-        let (view, as_of) = self.view_at();
+        let (view, as_of) = self.view_of(None);
         let range = Range { column: col::LSN, low: i128::from(after_lsn) + 1, high: i128::MAX };
         for file in view.files.files.values().filter(|file| file.max_lsn > after_lsn) {
             if file.table.kind().is_none() {
@@ -174,10 +176,11 @@ impl Store {
             let r = &row.reading;
             (r.boot_epoch, r.seq, r.kind(), r.times.measured) == (boot_epoch, seq, kind, measured)
         };
-        let (files, in_memory) = self.device_view(imei, same);
-        if !in_memory.is_empty() {
+        let (view, _) = self.view_of(Some(imei));
+        if view.memory().any(same) {
             return Ok(true);
         }
+        let files = view.files;
         let mut ranges = vec![
             imei_range(imei),
             Range::exactly(col::SEQ, seq),
@@ -204,7 +207,7 @@ impl Store {
                 == (station, session, seq, measured)
                 && r.kind() == Kind::StationStatus
         };
-        let view = self.view();
+        let (view, _) = self.view_of(None);
         if view.memory().any(same) {
             return Ok(true);
         }
@@ -232,9 +235,9 @@ impl Store {
                 *of = interval;
             }
         };
-        let (files, rows) = self.device_view(imei, |row| row.reading.kind() == Kind::Water);
+        let (view, _) = self.view_of(Some(imei));
         let ranges = [imei_range(imei), ms_range(col::INTERVAL_END, from_ms, to_ms)];
-        for file in files.files.values() {
+        for file in view.files.files.values() {
             let wanted = file.table == Table::WaterInterval
                 && holds(file.imei, imei.get())
                 && file.max_ms >= from_ms
@@ -248,31 +251,27 @@ impl Store {
                 intervals.into_iter().for_each(&mut put);
             }
         }
-        let in_memory = rows.iter().flat_map(write::intervals_of);
+        let in_memory = view.memory().flat_map(write::intervals_of);
         in_memory.filter(|i| span.contains(&i.interval_end.ms())).for_each(&mut put);
         Ok(found.into_values().collect())
     }
 
-    fn view(&self) -> View {
-        self.view_at().0
-    }
-
-    fn view_at(&self) -> (View, u64) {
+    /// The files and the rows in memory of a moment, of one device or of all, and up to which lsn
+    /// they reach.
+    fn view_of(&self, device: Option<Imei>) -> (View, u64) {
         let state = self.0.state.read();
-        let view = View {
-            files: Arc::clone(&state.files),
-            flushing: state.flushing.clone(),
-            active: state.active.frames().to_vec(),
+        let flushing = state.flushing.as_deref();
+        let memory = match device {
+            None => {
+                let flushing = flushing.map_or_else(Vec::new, |memtable| memtable.snapshot());
+                Memory::All([flushing, state.active.snapshot()])
+            }
+            Some(imei) => {
+                let flushing = flushing.into_iter().flat_map(|memtable| memtable.places_of(imei));
+                Memory::Device(flushing.chain(state.active.places_of(imei)).collect())
+            }
         };
-        (view, state.position)
-    }
-
-    /// The files of a moment, and that moment's rows in memory of a device that pass `wanted`.
-    fn device_view(&self, imei: Imei, wanted: impl Fn(&Row) -> bool) -> (Arc<Contents>, Vec<Row>) {
-        let state = self.0.state.read();
-        let flushing = state.flushing.iter().flat_map(|memtable| memtable.rows_of(imei));
-        let rows = flushing.chain(state.active.rows_of(imei));
-        (Arc::clone(&state.files), rows.filter(|row| wanted(row)).map(as_stored).collect())
+        (View { files: Arc::clone(&state.files), memory }, state.position)
     }
 
     /// Whether a file of the kind has a row in all ranges that is the `same`.
@@ -324,26 +323,6 @@ impl Store {
         }
         Ok(ControlFlow::Continue(()))
     }
-}
-
-/// The files of readings that can hold rows of the device in that time, by day.
-fn days_of(
-    files: &Contents,
-    imei: Imei,
-    from_ms: i64,
-    to_ms: i64,
-) -> BTreeMap<i64, Vec<&Arc<FileEntry>>> {
-    let mut days: BTreeMap<i64, Vec<&Arc<FileEntry>>> = BTreeMap::new();
-    for file in files.files.values() {
-        let wanted = file.table.kind().is_some()
-            && holds(file.imei, imei.get())
-            && file.max_ms >= from_ms
-            && file.min_ms < to_ms;
-        if wanted {
-            days.entry(file.day).or_default().push(file);
-        }
-    }
-    days
 }
 
 fn imei_range(imei: Imei) -> Range {
