@@ -159,6 +159,34 @@ impl Store {
         Ok((Self(Arc::clone(&shared)), EmbeddedSink::new(shared, config)))
     }
 
+    /// Opens the store in `dir` to ask it, while nobody writes to it; `None` where there is none.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read or is damaged.
+    pub fn open_read_only(
+        io: Arc<dyn Io>,
+        dir: &Path,
+        config: &EmbeddedConfig,
+    ) -> Result<Option<Self>, OpenError> {
+        let Some(found) = Manifest::find(&*io, dir)? else { return Ok(None) };
+        let manifest = Manifest::read_only(Arc::clone(&io), dir, found);
+        let contents = manifest.contents().clone();
+        Ok(Some(Self(Arc::new(Shared {
+            files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
+            io,
+            dir: dir.to_owned(),
+            manifest: Mutex::new(manifest),
+            next_file: AtomicU64::new(contents.next_file),
+            state: RwLock::new(State {
+                position: contents.cursor,
+                files: Arc::new(contents),
+                flushing: None,
+                active: Memtable::default(),
+            }),
+        }))))
+    }
+
     /// The sink's cursor: everything of the log up to here is in files.
     #[must_use]
     pub fn cursor(&self) -> u64 {
