@@ -98,10 +98,41 @@ impl Level {
 }
 
 impl FileEntry {
+    /// The entry of a file without rows yet.
+    pub(super) fn new(id: u64, table: Table, day: i64) -> Self {
+        Self {
+            id,
+            table,
+            day,
+            rows: 0,
+            bytes: 0,
+            min_lsn: u64::MAX,
+            max_lsn: 0,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+            imei: None,
+            measured_ms: None,
+            unmeasured: false,
+            blocks: Vec::new(),
+            level: Level::Flushed,
+        }
+    }
+
+    /// Widens one of its ranges to a value.
+    pub(super) fn widen<T: Ord + Copy>(range: &mut Option<(T, T)>, value: T) {
+        let (low, high) = range.unwrap_or((value, value));
+        *range = Some((low.min(value), high.max(value)));
+    }
+
     /// Where it is, against the store's folder.
     pub(super) fn path(&self) -> PathBuf {
         partition_path(self.table, self.day).join(format!("{:010}.parquet", self.id))
     }
+}
+
+/// A day as `YYYY-MM-DD`.
+pub(super) fn date_of(day: i64) -> String {
+    date_text::text(day)
 }
 
 /// The folder of a table's day, against the store's folder.
@@ -233,7 +264,8 @@ impl Manifest {
     /// A found manifest, to be read by: nothing is written, and no record can be committed.
     pub(super) fn read_only(io: Arc<dyn Io>, dir: &Path, found: Found) -> Self {
         let (path, log_id) = (dir.join(NAME), found.log_id);
-        Self { io, path, log_id, contents: Arc::new(found.contents), records: 0, tail: None }
+        let contents = Arc::new(found.contents);
+        Self { io, path, log_id, contents, records: 0, tail: None }
     }
 
     pub(super) fn contents(&self) -> &Arc<Contents> {

@@ -13,6 +13,7 @@ use super::memtable::Memtable;
 use super::scan::Files;
 use super::schema::Table;
 use super::sink::EmbeddedSink;
+use super::upkeep::Trouble;
 use super::{EmbeddedConfig, OpenError};
 use crate::io::Io;
 use crate::pipeline::frame::DurableFrame;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) next_file: AtomicU64,
     /// Files that are the store's no more, as long as somebody may read them.
     pub(super) graves: Graves,
+    /// What keeps the upkeep from its work.
+    pub(super) trouble: Mutex<Trouble>,
     /// Held for moments only: to look, to push frames, to publish a commit.
     pub(super) state: RwLock<State>,
 }
@@ -145,6 +148,7 @@ impl Store {
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(contents.next_file),
             graves: Graves::default(),
+            trouble: Mutex::default(),
             state: RwLock::new(State {
                 files: contents,
                 flushing: None,
@@ -175,6 +179,7 @@ impl Store {
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(contents.next_file),
             graves: Graves::default(),
+            trouble: Mutex::default(),
             state: RwLock::new(State {
                 position: contents.cursor,
                 files: contents,
@@ -201,6 +206,12 @@ impl Store {
     pub fn max_lsn(&self) -> u64 {
         let state = self.0.state.read();
         state.position.max(state.files.next_lsn.saturating_sub(1))
+    }
+
+    /// What keeps the store's upkeep from its work, for people.
+    #[must_use]
+    pub fn upkeep_trouble(&self) -> Option<String> {
+        self.0.trouble.lock().text()
     }
 
     /// How much the store holds.
@@ -270,6 +281,12 @@ impl Shared {
     /// of the flushing memtable are in the files the change adds.
     pub(super) fn commit(&self, edit: &Edit, flushed: bool) -> std::io::Result<()> {
         self.publish(&mut self.manifest.lock(), edit, flushed)
+    }
+
+    /// Deletes files that are the store's no more and that nobody reads; returns how many are read.
+    /// Blocks.
+    pub(super) fn clear_graves(&self) -> usize {
+        self.graves.clear(&*self.io, &self.dir)
     }
 
     /// Commits a change that takes files out, if all of them are still there; says whether.

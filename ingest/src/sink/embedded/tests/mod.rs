@@ -4,6 +4,8 @@
 
 mod crash;
 mod damage;
+mod golden;
+mod merge;
 mod model;
 mod questions;
 mod rows;
