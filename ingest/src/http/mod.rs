@@ -29,6 +29,7 @@ mod limits;
 pub mod metrics;
 mod params;
 mod query;
+mod sinks;
 #[cfg(test)]
 mod tests;
 pub mod view;

@@ -47,7 +47,7 @@ impl Params {
         Ok(())
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
@@ -85,7 +85,7 @@ impl Params {
         Ok(Span { from, to })
     }
 
-    fn time(&self, name: &'static str) -> Result<Option<DeviceTime>, ApiError> {
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<DeviceTime>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         time(text)
             .map(Some)
