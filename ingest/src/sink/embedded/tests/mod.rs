@@ -10,4 +10,4 @@ mod model;
 mod questions;
 mod rows;
 mod running;
-mod support;
+pub(crate) mod support;
