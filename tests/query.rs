@@ -45,11 +45,14 @@ fn a_running_service_a_stopped_ones_files_and_other_programs_tell_the_same() {
 
     // Exports have every reading, whatever the format; duckdb and pyarrow read them.
     let mut exported = 0;
-    for (kind, format) in kinds.iter().zip(["ndjson", "csv", "parquet", "arrow", "parquet", "ndjson"])
+    for (kind, format) in
+        kinds.iter().zip(["ndjson", "csv", "parquet", "arrow", "parquet", "ndjson"])
     {
         let out = dir.path().join(format!("{kind}.{format}"));
         let mut export = loushan();
-        export.args(["export", "--kind", kind, "--format", format, "--url", &url, "--out"]).arg(&out);
+        export
+            .args(["export", "--kind", kind, "--format", format, "--url", &url, "--out"])
+            .arg(&out);
         said(&mut export);
         let (done, counted) = run(Command::new(python())
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/answer_rows.py"))
@@ -78,8 +81,17 @@ fn a_running_service_a_stopped_ones_files_and_other_programs_tell_the_same() {
             ask(&["history", "--device", &device, "--format", "ndjson"]),
             ask(&["history", "--kind", "water", "--limit", "50", "--order", "newest"]),
             ask(&[
-                "aggregate", "--field", "battery_pct", "--fn", "count,mean,min,max,p95,last",
-                "--by", "kind", "--every", "1h", "--zone", "+08:00",
+                "aggregate",
+                "--field",
+                "battery_pct",
+                "--fn",
+                "count,mean,min,max,p95,last",
+                "--by",
+                "kind",
+                "--every",
+                "1h",
+                "--zone",
+                "+08:00",
             ]),
             ask(&["aggregate", "--field", "total_l", "--fn", "increase", "--by", "station"]),
             ask(&["aggregate", "--field", "nrsrp_dbm", "--format", "table", "--by", "station"]),
@@ -105,7 +117,8 @@ fn a_running_service_a_stopped_ones_files_and_other_programs_tell_the_same() {
         assert_eq!(stopped["imei"], latest["imei"]);
         assert_eq!(stopped["effective_ms"], latest["effective_ms"]);
     }
-    let (done, told) = run(loushan().args(["query", "aggregate", "--field", "colour", "--data", data]));
+    let (done, told) =
+        run(loushan().args(["query", "aggregate", "--field", "colour", "--data", data]));
     assert!(!done && told.contains("field \"colour\"") && told.contains("flow_l_h"), "{told}");
 }
 
@@ -116,8 +129,7 @@ fn heavy_questions_end_with_their_time_and_acknowledgements_go_on() {
     let http = service.http;
     // Bins of a millisecond over every pair of readings: more than can be done in the time.
     let heavy = "/api/v1/aggregate?field=total_l&fn=increase&every=1ms&by=device";
-    let questions: Vec<_> =
-        (0..8).map(|_| std::thread::spawn(move || get(http, heavy))).collect();
+    let questions: Vec<_> = (0..8).map(|_| std::thread::spawn(move || get(http, heavy))).collect();
     let begun = Instant::now();
     let (done, output) = run(loushan()
         .current_dir(dir.path())
