@@ -153,6 +153,14 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_store_flushes_total", "Flushes of the store from memory to files."),
     counter("loushan_store_flush_failures_total", "Flushes that failed and were tried again."),
     seconds("loushan_store_flush_seconds", "How long a flush took."),
+    seconds(
+        "loushan_query_seconds",
+        "How long a question to the store took, its receiver included.",
+    ),
+    counter(
+        "loushan_queries_unanswered_total",
+        "Questions without an answer, or not to its end, by why.",
+    ),
     counter("loushan_dead_letters_total", "Dead letters written, by reason."),
     counter("loushan_dead_letters_cut_short_total", "Dead letters that kept only their beginning."),
     counter("loushan_dead_letters_deleted_total", "Dead letters deleted by the quota."),
