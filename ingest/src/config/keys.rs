@@ -1,6 +1,7 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
 mod front;
+mod store;
 
 use super::table::Default::{Is, Required, Unset};
 use super::table::{Key, Kind, Section};
@@ -171,6 +172,14 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    store::COMPACTION,
+    store::RETENTION,
+    store::PARKING,
+    store::STREET_LIGHT,
+    store::SMOKE,
+    store::ELEVATOR,
+    store::WATER,
+    store::STATION_STATUS,
     Section {
         name: "sink.influx",
         doc: "Writes to an InfluxDB v2 server as well. Off unless set.",

@@ -21,7 +21,7 @@ use crate::readiness::{Component, Condition, Health};
 use crate::registry::{Registry, RegistryLimits};
 use crate::sink::SinkStatus;
 use crate::sink::dead_letter::DeadLetterSink;
-use crate::sink::embedded::{EmbeddedSink, Store};
+use crate::sink::embedded::{EmbeddedSink, Store, Upkeep};
 use crate::sink::influx::InfluxSink;
 
 /// Everything opened, nothing running but the log's threads.
@@ -104,7 +104,9 @@ pub(super) fn open(
     let (store, embedded) =
         Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), log_id)?;
     stored.opened(store.clone());
-    let embedded = (embedded, SinkStatus::new("embedded"));
+    let upkeep =
+        Upkeep { clock: clock.clone(), free_floor_bytes: config.pipeline.log.free_floor_bytes };
+    let embedded = (embedded.with_upkeep(upkeep), SinkStatus::new("embedded"));
 
     let status = SinkStatus::new("dead_letter");
     let dead_letter = DeadLetterSink::open(

@@ -303,10 +303,10 @@ impl Keeper {
     /// Removes what has expired, when it is time to look.
     fn expire(&mut self) {
         let looked = self.expiry_looked_for.map(|at| at.elapsed());
-        if self.config.retention.is_none() || looked.is_some_and(|since| since < RETENTION) {
+        if self.shared.retention.is_none() || looked.is_some_and(|since| since < RETENTION) {
             return;
         }
-        match retain::run(&self.shared, &self.config.retention, self.outside.clock.now().ms()) {
+        match retain::run(&self.shared, &self.shared.retention, self.outside.clock.now().ms()) {
             Ok(_) => self.expiry_looked_for = Some(Instant::now()),
             // Disk that is not freed; the next look tries again.
             Err(e) => tracing::warn!(error = %e, "expired partitions cannot be removed"),

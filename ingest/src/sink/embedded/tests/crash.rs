@@ -124,7 +124,7 @@ fn log() -> Vec<Arc<DurableFrame>> {
     (1..=8).map(|lsn| frame(lsn, rows(lsn))).collect()
 }
 
-fn data_files(io: &SimIo) -> Vec<String> {
+pub(super) fn data_files(io: &SimIo) -> Vec<String> {
     let mut files = Vec::new();
     for kind in io.list(&dir()).unwrap().iter().filter(|name| name.starts_with("kind=")) {
         for date in io.list(&dir().join(kind)).unwrap() {
