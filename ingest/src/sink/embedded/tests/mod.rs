@@ -8,6 +8,7 @@ mod damage;
 mod golden;
 mod merge;
 mod model;
+mod questions;
 mod rows;
 mod running;
 mod support;
