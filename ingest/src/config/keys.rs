@@ -80,6 +80,24 @@ pub static SECTIONS: &[Section] = &[
                 Is("512MiB"),
                 "Free space below which nothing more is acknowledged. It leaves room for the\nstore to flush and for a snapshot, without which the disk could never be emptied.",
             ),
+            key(
+                "max_bytes",
+                Kind::Size(32 * MIB, 1024 * TIB),
+                Unset("64GiB"),
+                "Bytes of the log at most, at which nothing more is acknowledged until sinks have caught\nup. It has to hold what comes while the longest outage lasts. Not set: the disk.",
+            ),
+            key(
+                "keep_for_replay",
+                Kind::Duration(SECOND, 10 * 365 * DAY),
+                Unset("2d"),
+                "How long the log keeps what every sink has stored, so that one can be rewound. It gives\nway when max_bytes or free_disk_floor come near. Not set, and no bytes either: not at all.",
+            ),
+            key(
+                "keep_for_replay_bytes",
+                Kind::Size(8 * MIB, 1024 * TIB),
+                Unset("16GiB"),
+                "How many bytes of it are kept at most; alone: so many, however old.",
+            ),
         ],
     ),
     section(
@@ -182,7 +200,7 @@ pub static SECTIONS: &[Section] = &[
     store::STATION_STATUS,
     Section {
         name: "sink.influx",
-        doc: "Writes to an InfluxDB v2 server as well. Off unless set.",
+        doc: "Writes to an InfluxDB v2 server as well. Off unless set. There may be any number of them, each\n# with a name of its own, [sink.NAME]; this one is called influx.",
         optional: true,
         keys: &[
             key("url", Kind::Url, Required("http://127.0.0.1:8086"), "The server."),
@@ -231,6 +249,12 @@ pub static SECTIONS: &[Section] = &[
                 Kind::Duration(0, HOUR),
                 Is("5s"),
                 "How long a stop waits for the server; the rest is written after the next start.",
+            ),
+            key(
+                "on_full",
+                Kind::Choice(&["hold", "let_go"]),
+                Is("hold"),
+                "When the log reaches log.max_bytes or log.free_disk_floor because this sink lags.\nhold: devices are held back until there is room, and nothing is lost.\nlet_go: the oldest of what this sink has not stored is given up, counted and said; the\nembedded store has it.",
             ),
         ],
     },

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
@@ -45,10 +46,12 @@ pub struct Config {
     pub exposed: Vec<Exposed>,
     /// The pipeline's bounds, the log's among them.
     pub pipeline: PipelineOptions,
+    /// What the log keeps though every sink has stored it.
+    pub keep: Keep,
     /// The embedded store.
     pub embedded: EmbeddedConfig,
-    /// The InfluxDB sink, where it is on.
-    pub influx: Option<InfluxConfig>,
+    /// The sinks of the InfluxDB protocol, by name.
+    pub sinks: Vec<SinkConfig>,
     /// The dead letter's quotas.
     pub dead_letter: DeadLetterConfig,
     /// The stations file, where one is set.
@@ -57,6 +60,36 @@ pub struct Config {
     pub tracing: Tracing,
     /// How long an ordered stop may take.
     pub shutdown_deadline: Duration,
+}
+
+/// What the log keeps though every sink has stored it, as long as there is room. Neither: nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// What is younger.
+    pub age: Option<Duration>,
+    /// At most so many bytes, the youngest.
+    pub bytes: Option<u64>,
+}
+
+/// A sink that writes to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// What it is called, in the configuration, in metrics and in the data folder.
+    pub name: Arc<str>,
+    /// How it writes.
+    pub influx: InfluxConfig,
+    /// What becomes of what it has not stored when the log has no more room.
+    pub on_full: OnFull,
+}
+
+/// What becomes of what a sink has not stored when the log has no more room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFull {
+    /// The log keeps it: devices are held back until there is room.
+    #[default]
+    Hold,
+    /// The oldest is let go, counted and said.
+    LetGo,
 }
 
 /// Where MQTT listens, by what is spoken there.
@@ -154,6 +187,10 @@ fn resolve(raw: &Raw) -> Option<Config> {
         },
         exposed: Vec::new(),
         pipeline: pipeline(&values)?,
+        keep: Keep {
+            age: values.duration("log.keep_for_replay"),
+            bytes: values.bytes("log.keep_for_replay_bytes"),
+        },
         embedded: EmbeddedConfig {
             flush_age: values.duration("sink.embedded.flush_age")?,
             flush_rows: values.bytes("sink.embedded.flush_rows")?,
@@ -163,7 +200,7 @@ fn resolve(raw: &Raw) -> Option<Config> {
             retention: retention(&values),
             ..EmbeddedConfig::default()
         },
-        influx: if raw.is_on("sink.influx") { Some(influx(&values)?) } else { None },
+        sinks: raw.sinks().iter().map(|name| sink(&values, name)).collect::<Option<_>>()?,
         dead_letter: DeadLetterConfig {
             total_bytes: values.bytes("dead_letter.total_bytes")?,
             station_bytes: values.bytes("dead_letter.station_bytes")?,
@@ -287,6 +324,7 @@ fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
             segment_bytes: values.bytes("log.segment_bytes")?,
             buffer_bytes: values.count("log.buffer_bytes")?,
             free_floor_bytes: values.bytes("log.free_disk_floor")?,
+            max_bytes: values.bytes("log.max_bytes"),
             ..LogOptions::default()
         },
         state: StateLimits {
@@ -295,7 +333,10 @@ fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
         },
         tail_bytes: values.count("pipeline.tail_bytes")?,
         lookup_bytes: values.count("pipeline.lookup_bytes")?,
-        snapshot_bytes: values.bytes("pipeline.snapshot_bytes")?,
+        // A snapshot is a cursor: the log's limit must not be reached between two of them.
+        snapshot_bytes: values
+            .bytes("pipeline.snapshot_bytes")?
+            .min(values.bytes("log.max_bytes").map_or(u64::MAX, |max| max / 4)),
         snapshot_interval: values.duration("pipeline.snapshot_interval")?,
     })
 }
@@ -327,26 +368,39 @@ fn retention(values: &Values<'_>) -> RetentionConfig {
     }
 }
 
-fn influx(values: &Values<'_>) -> Option<InfluxConfig> {
+fn sink(values: &Values<'_>, name: &str) -> Option<SinkConfig> {
+    let section = format!("sink.{name}");
+    Some(SinkConfig {
+        name: name.into(),
+        influx: influx(values, &section)?,
+        on_full: match values.text(&format!("{section}.on_full"))?.as_str() {
+            "let_go" => OnFull::LetGo,
+            _ => OnFull::Hold,
+        },
+    })
+}
+
+fn influx(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
+    let key = |name: &str| format!("{section}.{name}");
     Some(InfluxConfig {
-        url: match values.0.get("sink.influx.url")? {
+        url: match values.0.get(&key("url"))? {
             Setting::Url(url) => url.to_string(),
             _ => return None,
         },
-        org: values.text("sink.influx.org")?,
-        bucket: values.text("sink.influx.bucket")?,
-        token: match values.0.get("sink.influx.token")? {
+        org: values.text(&key("org"))?,
+        bucket: values.text(&key("bucket"))?,
+        token: match values.0.get(&key("token"))? {
             Setting::Secret(token) => Token::new(token.reveal()),
             _ => return None,
         },
-        batch_points: values.count("sink.influx.batch_points")?,
-        batch_bytes: values.count("sink.influx.batch_bytes")?,
-        batch_age: values.duration("sink.influx.batch_age")?,
-        timeout: values.duration("sink.influx.timeout")?,
-        gzip: values.0.get("sink.influx.gzip")? == Setting::Bool(true),
-        max_backoff: values.duration("sink.influx.max_backoff")?,
-        held_bytes: values.count("sink.influx.held_bytes")?,
-        flush_within: values.duration("sink.influx.flush_within")?,
+        batch_points: values.count(&key("batch_points"))?,
+        batch_bytes: values.count(&key("batch_bytes"))?,
+        batch_age: values.duration(&key("batch_age"))?,
+        timeout: values.duration(&key("timeout"))?,
+        gzip: values.0.get(&key("gzip"))? == Setting::Bool(true),
+        max_backoff: values.duration(&key("max_backoff"))?,
+        held_bytes: values.count(&key("held_bytes"))?,
+        flush_within: values.duration(&key("flush_within"))?,
     })
 }
 
@@ -355,15 +409,37 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
     faults.extend(exposure::faults(config, raw));
     faults.extend(super::listeners::faults(config, raw));
-    if let Some(influx) = &config.influx
-        && let Err(e) = influx.check()
-    {
-        let key = format!("sink.influx.{}", e.key);
+    for sink in &config.sinks {
+        if let Err(e) = sink.influx.check() {
+            let key = format!("sink.{}.{}", sink.name, e.key);
+            faults.push(Fault {
+                origin: raw.origin(&key),
+                key,
+                problem: format!("{:?} {}", e.shown, e.why),
+                remedy: "see print-config".to_owned(),
+            });
+        }
+    }
+    for (at, sink) in config.sinks.iter().enumerate() {
+        let variable = |name: &str| super::variable(&format!("sink.{name}"));
+        let before = config.sinks.iter().take(at);
+        let twin = before.into_iter().find(|it| variable(&it.name) == variable(&sink.name));
+        if let Some(twin) = twin {
+            faults.push(Fault {
+                key: format!("sink.{}", sink.name),
+                origin: Origin::Default,
+                problem: format!("the environment cannot tell it from sink.{}", twin.name),
+                remedy: "give it another name".to_owned(),
+            });
+        }
+    }
+    let log = &config.pipeline.log;
+    if log.max_bytes.is_some_and(|max| max / 4 < log.segment_bytes) {
         faults.push(Fault {
-            origin: raw.origin(&key),
-            key,
-            problem: format!("{:?} {}", e.shown, e.why),
-            remedy: "see print-config".to_owned(),
+            key: "log.max_bytes".to_owned(),
+            origin: raw.origin("log.max_bytes"),
+            problem: "it has no room for four segments of log.segment_bytes".to_owned(),
+            remedy: "raise it, or lower log.segment_bytes".to_owned(),
         });
     }
     if config.dead_letter.station_bytes > config.dead_letter.total_bytes {

@@ -33,6 +33,10 @@ pub(super) const PATHS: &[&str] = &[
     "/api/v1/readings/export?after_lsn=",
     "/api/v1/dead-letters/export?after_lsn=",
     "/api/v1/sinks",
+    "/api/v1/sinks/{sink}/pause (POST)",
+    "/api/v1/sinks/{sink}/resume (POST)",
+    "/api/v1/sinks/{sink}/rewind?to= (POST)",
+    "/api/v1/sinks/{sink}/remove (POST)",
     "/api/v1/conservation",
     "/api/v1/whoami",
     "/api/v1/identity/reload (POST)",
@@ -48,13 +52,14 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/readings/export", get(export_rows))
         .route("/api/v1/dead-letters/export", get(export_dead_letters))
         .route("/api/v1/sinks", get(sinks))
+        .merge(super::sinks::routes())
         .route("/api/v1/conservation", get(conservation))
         .route("/api/v1/whoami", get(super::auth::whoami))
         .route("/api/v1/identity/reload", post(super::auth::reload))
 }
 
 /// Asks the view where it may block.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     app: &App,
     question: impl FnOnce(&dyn View) -> Result<T, ViewError> + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -150,19 +155,28 @@ async fn conservation(State(app): State<App>, params: Params) -> Result<Json<Val
     })))
 }
 
-fn sink(figures: &SinkFigures) -> Value {
+pub(super) fn sink(figures: &SinkFigures) -> Value {
     json!({
-        "name": figures.name,
+        "name": &*figures.name,
+        "state": figures.state.as_str(),
         "cursor": figures.cursor,
         "position": figures.position,
         "fed": figures.fed,
+        "rewound": figures.rewound,
         "stored": figures.stored,
         "replayed": figures.replayed,
         "refused": figures.refused,
         "let_go": figures.let_go,
+        "returned": figures.returned,
         "pending": figures.pending,
         "residue": figures.residue(),
+        "lag": {
+            "frames": figures.lag.frames,
+            "bytes": figures.lag.bytes,
+            "seconds": figures.lag.seconds,
+        },
         "trouble": figures.trouble,
+        "notice": figures.notice,
     })
 }
 

@@ -3,14 +3,14 @@
 //!
 //! A test holds the table against the sources: what is not in it is not emitted, and the reverse.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::view::Conservation;
 use crate::readiness::Readiness;
-use crate::sink::SinkFigures;
+use crate::sink::{SinkFigures, SinkState};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -186,10 +186,22 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_sink_replayed_readings_total", "Readings the sink found stored already."),
     counter("loushan_sink_refused_readings_total", "Readings the far side refused for good."),
     counter("loushan_sink_let_go_readings_total", "Readings given up on purpose."),
+    counter(
+        "loushan_sink_rewound_readings_total",
+        "Of those given, readings given before a rewind.",
+    ),
+    counter(
+        "loushan_sink_returned_readings_total",
+        "Readings the sink held when it was ended; it is given them again.",
+    ),
     gauge("loushan_sink_pending_readings", "Readings the sink holds and has not stored."),
     gauge("loushan_sink_residue_readings", "Readings the sink's figures leave unexplained."),
     gauge("loushan_sink_cursor_lsn", "Up to here everything is durably stored by the sink."),
     gauge("loushan_sink_position_lsn", "Up to here everything was given to the sink."),
+    gauge("loushan_sink_lag_frames", "Frames of the log the sink has not stored."),
+    gauge("loushan_sink_lag_bytes", "Their bytes in the log, about."),
+    gauge("loushan_sink_lag_seconds", "The age of the oldest of them."),
+    gauge("loushan_sink_running", "0 while the sink is paused, removed, or to be begun again."),
     gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
 ];
 
@@ -246,17 +258,23 @@ pub(super) fn publish(books: &Conservation, readiness: &Readiness) {
 }
 
 fn publish_sink(sink: &SinkFigures) {
-    let label = [("sink", sink.name)];
+    let label = [("sink", Arc::clone(&sink.name))];
     counter!("loushan_sink_fed_readings_total", &label).absolute(sink.fed);
     counter!("loushan_sink_stored_readings_total", &label).absolute(sink.stored);
     counter!("loushan_sink_replayed_readings_total", &label).absolute(sink.replayed);
     counter!("loushan_sink_refused_readings_total", &label).absolute(sink.refused);
     counter!("loushan_sink_let_go_readings_total", &label).absolute(sink.let_go);
+    counter!("loushan_sink_rewound_readings_total", &label).absolute(sink.rewound);
+    counter!("loushan_sink_returned_readings_total", &label).absolute(sink.returned);
     gauge!("loushan_sink_pending_readings", &label).set(float(sink.pending));
     gauge!("loushan_sink_residue_readings", &label).set(signed(sink.residue()));
     gauge!("loushan_sink_cursor_lsn", &label).set(float(sink.cursor));
     gauge!("loushan_sink_position_lsn", &label).set(float(sink.position));
+    gauge!("loushan_sink_lag_frames", &label).set(float(sink.lag.frames));
+    gauge!("loushan_sink_lag_bytes", &label).set(float(sink.lag.bytes));
+    gauge!("loushan_sink_lag_seconds", &label).set(sink.lag.seconds);
     gauge!("loushan_sink_trouble", &label).set(flag(sink.trouble.is_some()));
+    gauge!("loushan_sink_running", &label).set(flag(sink.state == SinkState::Running));
 }
 
 // Gauges are floats: exact up to 2^53, which no figure of ours reaches.

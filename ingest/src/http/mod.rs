@@ -30,6 +30,7 @@ pub mod metrics;
 mod params;
 mod query;
 mod retention;
+mod sinks;
 #[cfg(test)]
 mod tests;
 pub mod view;

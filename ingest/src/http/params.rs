@@ -85,7 +85,7 @@ impl Params {
         Ok(Span { from, to })
     }
 
-    fn time(&self, name: &'static str) -> Result<Option<DeviceTime>, ApiError> {
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<DeviceTime>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         time(text)
             .map(Some)

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::Readiness;
-use crate::sink::SinkFigures;
 use crate::sink::embedded::QueryError;
+use crate::sink::{SinkFigures, SinkOrder, SinkOrderError};
 
 /// The service, seen from outside. Methods may read files: they are called where that may block.
 pub trait View: Send + Sync + 'static {
@@ -29,6 +29,14 @@ pub trait View: Send + Sync + 'static {
     /// Commands to stations, where there is a way to them.
     fn commands(&self) -> Option<&Commands> {
         None
+    }
+
+    /// Has a sink do something, and waits until it is done.
+    ///
+    /// # Errors
+    /// When it was not done.
+    fn order_sink(&self, name: &str, _order: SinkOrder) -> Result<(), SinkOrderError> {
+        Err(SinkOrderError::Unknown { name: name.to_owned(), known: Vec::new() })
     }
 
     /// Every station that is registered or was heard of, by name, each as a JSON object.
@@ -100,7 +108,7 @@ pub struct Span {
 pub struct ViewError(pub String);
 
 /// The books (invariant I2), in readings since the start of the process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conservation {
     /// The greatest durable lsn.
     pub durable_lsn: u64,

@@ -189,7 +189,10 @@ fn counted(question: &Aggregate, log: &[Arc<DurableFrame>]) -> BTreeMap<(Group, 
                 (false, _) => continue,
             };
             let hours = (t1 - t0) as f64 / HOUR as f64;
-            if kind == Kind::Water && question.field == "total_l" && (by - 10) as f64 > 3125.0 * hours {
+            if kind == Kind::Water
+                && question.field == "total_l"
+                && (by - 10) as f64 > 3125.0 * hours
+            {
                 continue;
             }
             if which.station.as_ref().is_some_and(|station| row.station != *station) {
@@ -389,9 +392,8 @@ fn a_question_that_needs_more_memory_than_it_may_have_says_how_to_need_less() {
         other => panic!("{other:?}"),
     }
     assert_eq!(store.aggregate(&question, &with(1 << 20)).unwrap().cells.len(), 50 * 24);
-    let page = |memory| {
-        store.page(&Which::default(), Order::OldestFirst, None, 1000, &with(memory))
-    };
+    let page =
+        |memory| store.page(&Which::default(), Order::OldestFirst, None, 1000, &with(memory));
     assert!(matches!(page(64 * 1024), Err(QueryError::TooLarge { .. })));
     assert_eq!(page(8 << 20).unwrap().rows.len(), 1000);
 }
