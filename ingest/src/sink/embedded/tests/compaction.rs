@@ -1,6 +1,5 @@
 //! Files become fewer, rows stay what they are: whatever is cut off, damaged, full or in the way.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use loushan_schemas::kind::Kind;
 use loushan_schemas::reading::{Body, Water};
 
-use super::super::compact::plan::{Policy, plan};
+use super::super::compact::plan::Job;
 use super::super::compact::{self, CompactError, Done, Leave};
 use super::super::manifest::{FileEntry, Level};
 use super::super::schema::Table;
@@ -21,11 +20,11 @@ use super::support::{
 };
 use crate::clock::Clock;
 use crate::io::Io;
-use crate::io::sim::{Failure, Fault, Op, SimIo};
+use crate::io::sim::{Failure, Fault, Op, PowerLoss, SimIo};
 use crate::pipeline::frame::DurableFrame;
 
 /// Two days after the rows'.
-const NOW: i64 = DAY + 3 * DAY_MS;
+pub(super) const NOW: i64 = DAY + 3 * DAY_MS;
 
 pub(super) fn config() -> EmbeddedConfig {
     let compaction = CompactionConfig {
@@ -60,25 +59,25 @@ fn one_frame(lsn: u64) -> Arc<DurableFrame> {
     let at = DAY + i64::try_from(lsn).unwrap() * 60_000;
     let mut water = row(Kind::Water, 5, lsn, at);
     let history = Water {
-        history_first_end_s: Some(-3600),
-        history_interval_s: Some(3600),
+        history_first_end_s: Some(0),
+        history_interval_s: Some(60),
         history_delta_l: vec![i32::try_from(lsn).unwrap(), 2],
         ..Water::default()
     };
     // The same interval in every frame: the last word stands.
-    water.reading.times.measured = loushan_schemas::time::DeviceTime::from_ms(DAY + 7_200_000);
+    water.reading.times.measured = loushan_schemas::time::DeviceTime::from_ms(DAY + 60_000);
     water.reading.body = Body::Water(history);
     let mut rows: Vec<_> = (0..3).map(|n| row(Kind::Smoke, n, lsn, at)).collect();
     rows.extend([water, row(Kind::StationStatus, 3, lsn, at)]);
     frame(lsn, rows)
 }
 
-fn frames(lsns: std::ops::RangeInclusive<u64>) -> Vec<Arc<DurableFrame>> {
+pub(super) fn frames(lsns: std::ops::RangeInclusive<u64>) -> Vec<Arc<DurableFrame>> {
     lsns.map(one_frame).collect()
 }
 
 /// A store in which every frame has files of its own.
-fn scattered(io: impl Io, log: &[Arc<DurableFrame>]) -> Driven {
+pub(super) fn scattered(io: impl Io, log: &[Arc<DurableFrame>]) -> Driven {
     let mut driven = Driven::with(open_with(io, config()).0);
     for frame in log {
         driven.push(std::slice::from_ref(frame));
@@ -87,16 +86,16 @@ fn scattered(io: impl Io, log: &[Arc<DurableFrame>]) -> Driven {
     driven
 }
 
-fn files(store: &Store) -> Vec<Arc<FileEntry>> {
+pub(super) fn files(store: &Store) -> Vec<Arc<FileEntry>> {
     store.0.state.read().files.files.values().cloned().collect()
 }
 
-fn job(store: &Store, table: Table) -> super::super::compact::plan::Job {
-    let contents = Arc::clone(&store.0.state.read().files);
-    let policy = Policy { min_files: 4, target_bytes: 1 << 27, memory_bytes: 1 << 28 };
-    plan(&contents, &policy, &BTreeSet::new(), |of| of.0 == table)
-        .filter(|job| job.partition.0 == table)
-        .unwrap_or_else(|| panic!("nothing to merge of {table}"))
+/// All files of a table as one step.
+fn job(store: &Store, table: Table) -> Job {
+    let all = files(store);
+    let inputs: Vec<_> = all.into_iter().filter(|file| file.table == table).collect();
+    let partition = (table, inputs[0].day);
+    Job { partition, inputs, level: Level::Settled, part_bytes: u64::MAX }
 }
 
 fn run(store: &Store, table: Table, go_on: &mut dyn FnMut() -> bool) -> Result<Done, CompactError> {
@@ -104,7 +103,7 @@ fn run(store: &Store, table: Table, go_on: &mut dyn FnMut() -> bool) -> Result<D
     compact::run(&store.0, &job, &mut Leave { floor_bytes: 0, go_on })
 }
 
-fn intervals(store: &Store) -> Vec<(i64, i32, u64)> {
+pub(super) fn intervals(store: &Store) -> Vec<(i64, i32, u64)> {
     let found = store.water_intervals(imei(5), 0, i64::MAX).unwrap();
     found.iter().map(|i| (i.interval_end.ms(), i.delta_l, i.lsn)).collect()
 }
@@ -130,7 +129,7 @@ fn a_quiet_day_becomes_one_file_of_each_table_and_every_answer_stays() {
     assert_eq!(entries.len(), 4, "smoke, water, its intervals, station status");
     assert!(entries.iter().all(|file| file.level == Level::Settled));
     assert_eq!(asked(store), before);
-    assert_eq!(intervals(store), [(DAY + 3_600_000, 30, 30), (DAY + 7_200_000, 2, 30)]);
+    assert_eq!(intervals(store), [(DAY + 60_000, 30, 30), (DAY + 120_000, 2, 30)]);
     let smoke = entries.iter().find(|file| file.table == Table::Readings(Kind::Smoke)).unwrap();
     assert_eq!((smoke.rows, smoke.min_lsn, smoke.max_lsn), (90, 1, 30));
     assert_eq!(smoke.imei, Some((imei(0).get(), imei(2).get())));
@@ -314,26 +313,29 @@ fn a_full_disk_ends_a_step_leaves_nothing_behind_and_is_waited_out() {
 
 #[test]
 fn a_commit_that_fails_is_made_again_and_nothing_is_deleted_before_it_succeeds() {
-    let io = SimIo::new();
-    let log = frames(1..=8);
-    let mut driven = scattered(io.clone(), &log[..7]);
-    let mut keeper = keeper(&driven.store, &config());
-    for op in [Op::Write, Op::Sync] {
-        let failure = if op == Op::Sync { Failure::SyncKeepsPages } else { Failure::Errno(28) };
-        io.inject(Fault { op, path: "MANIFEST".to_owned(), after: 0, times: 1, failure });
-        assert!(matches!(keeper.turn(), Turn::Pause(_)));
-        assert!(!io.clear_faults());
-        driven.store.0.clear_graves();
-        assert_eq!(exported(&driven.store, 0), rows_of(&log[..7]));
+    for crash in [false, true] {
+        let io = SimIo::new();
+        let log = frames(1..=8);
+        let mut driven = scattered(io.clone(), &log[..7]);
+        let mut keeper = keeper(&driven.store, &config());
+        for op in [Op::Write, Op::Sync] {
+            let failure = if op == Op::Sync { Failure::SyncKeepsPages } else { Failure::Errno(28) };
+            io.inject(Fault { op, path: "MANIFEST".to_owned(), after: 0, times: 1, failure });
+            assert!(matches!(keeper.turn(), Turn::Pause(_)));
+            assert!(!io.clear_faults());
+            driven.store.0.clear_graves();
+            assert_eq!(exported(&driven.store, 0), rows_of(&log[..7]));
+        }
+        if crash {
+            let found = open_with(io.power_loss(3, PowerLoss::RandomPart), config()).0;
+            assert_eq!(exported(&found, 0), rows_of(&log[..7]));
+            continue;
+        }
+        driven.push(&log[7..]);
+        driven.flush().unwrap();
+        compact(&mut keeper);
+        assert_eq!(exported(&driven.store, 0), rows_of(&log));
     }
-    // Whether a crash finds the record or not, each row is there once.
-    let crashed = open_with(io.clone(), config()).0;
-    assert_eq!(exported(&crashed, 0), rows_of(&log[..7]));
-    drop(crashed);
-    driven.push(&log[7..]);
-    driven.flush().unwrap();
-    compact(&mut keeper);
-    assert_eq!(exported(&driven.store, 0), rows_of(&log));
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod questions;
 mod rows;
 mod running;
 mod support;
+mod upkeep;
