@@ -3,12 +3,17 @@
 //! ```text
 //! cargo bench --bench reconnect_storm
 //! cargo bench --bench reconnect_storm -- --clients 2000 --seconds 5
+//! cargo bench --bench reconnect_storm -- --passwords
 //! ```
 //!
 //! The server is a process of its own. Stations publish a batch each at a steady rate, whatever the
 //! acknowledgements do, and each is timed: first alone, then while clients that were all connected
 //! lose their connections in one moment and come back as fast as they are let in, from some two
 //! hundred addresses. Generator and server share the machine's cores: trust the ratio.
+//!
+//! With `--passwords` everybody is a user with a password of Argon2id at its full cost, and what is
+//! measured comes twice: while all come for the first time after a start, when every password has
+//! to be verified (some are told to come back, and do), and while all come again.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -16,14 +21,18 @@
 mod support;
 
 use std::collections::VecDeque;
+use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use loushan_broker::auth::PasswordHash;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use support::raw::{Raw, connect, publish};
+use support::raw::{Raw, connect, connect_as, publish};
 use support::{Service, wire};
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
@@ -33,21 +42,26 @@ use tokio::task::JoinSet;
 const STATIONS: usize = 100;
 const RATE: u32 = 10;
 
+/// What everybody's password is.
+const PASSWORD: &str = "bench-of-reconnects";
+
 /// Connects under way at once: a client that has not heard back holds a place in the accept queue.
 const AT_ONCE: usize = 512;
 
 struct Options {
     clients: usize,
     seconds: u64,
+    passwords: bool,
 }
 
 fn options() -> Options {
-    let mut options = Options { clients: 10_000, seconds: 10 };
+    let mut options = Options { clients: 10_000, seconds: 10, passwords: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         // Cargo itself adds `--bench`.
         match arg.as_str() {
             "--clients" => options.clients = args.next().and_then(|n| n.parse().ok()).unwrap(),
+            "--passwords" => options.passwords = true,
             "--seconds" => options.seconds = args.next().and_then(|n| n.parse().ok()).unwrap(),
             _ => {}
         }
@@ -61,34 +75,90 @@ fn main() {
     setrlimit(Resource::Nofile, limit).unwrap();
     let options = options();
     let data = tempfile::tempdir().unwrap();
-    let service = Service::start(data.path());
-    let address = service.mqtt;
+    let users = data.path().join("users");
+    let mut keys = Vec::new();
+    if options.passwords {
+        write_users(&users, options.clients);
+        keys.push(("LOUSHAN__AUTH__USERS_FILE", users.to_str().unwrap()));
+    }
+    let service = Service::start_with(data.path(), "127.0.0.1:0", "127.0.0.1:0", &keys);
     let storm = runtime();
-    let mut clients = storm.block_on(connect_all(address, options.clients));
-    println!("{} clients are connected; {STATIONS} stations × {RATE} batches/s", options.clients);
+    let server = Server { mqtt: service.mqtt, passwords: options.passwords };
+    let many = options.clients;
+    let (clients, cold) = storming(&server, 1, || storm.block_on(connect_all(server, many)));
+    if options.passwords {
+        report("all for the first time", &cold.acks);
+        println!("{} clients connected in {:.2} s", many, cold.took.as_secs_f64());
+    } else {
+        println!("{many} clients are connected; {STATIONS} stations × {RATE} batches/s");
+    }
 
     let seconds = Duration::from_secs(options.seconds);
-    let quiet = measure(address, 1, || std::thread::sleep(seconds));
-    report("alone", &quiet);
+    let ((), quiet) = storming(&server, 2, || std::thread::sleep(seconds));
+    report("alone", &quiet.acks);
 
-    let mut took = Duration::ZERO;
-    let stormy = measure(address, 2, || {
-        let begun = Instant::now();
-        clients = storm.block_on(async {
-            drop(std::mem::take(&mut clients));
-            connect_all(address, options.clients).await
-        });
-        took = begun.elapsed();
+    let (_clients, stormy) = storming(&server, 3, || {
+        storm.block_on(async {
+            drop(clients);
+            connect_all(server, many).await
+        })
     });
-    report("while all reconnect", &stormy);
+    report("while all reconnect", &stormy.acks);
     println!(
-        "{} clients reconnected in {:.2} s ({:.0}/s); p50 × {:.2}, p99 × {:.2}",
-        options.clients,
-        took.as_secs_f64(),
-        options.clients as f64 / took.as_secs_f64(),
-        ratio(&quiet, &stormy, 0.5),
-        ratio(&quiet, &stormy, 0.99)
+        "{many} clients reconnected in {:.2} s ({:.0}/s); p50 × {:.2}, p99 × {:.2}",
+        stormy.took.as_secs_f64(),
+        many as f64 / stormy.took.as_secs_f64(),
+        ratio(&quiet.acks, &stormy.acks, 0.5),
+        ratio(&quiet.acks, &stormy.acks, 0.99)
     );
+}
+
+/// Whom the clients connect to, and how.
+#[derive(Clone, Copy)]
+struct Server {
+    mqtt: SocketAddr,
+    passwords: bool,
+}
+
+impl Server {
+    fn connect_packet(self, name: &str) -> Vec<u8> {
+        if self.passwords { connect_as(name, PASSWORD, 600) } else { connect(name, 600, None) }
+    }
+}
+
+/// A file of stations, the fleet's and the clients', that all have the same password; each of them
+/// is verified for itself all the same.
+fn write_users(path: &Path, clients: usize) {
+    let hash = PasswordHash::make(PASSWORD.as_bytes()).unwrap();
+    let names = (0..STATIONS).map(station_name).chain((0..clients).map(client_name));
+    let lines = names.map(|name| format!("{name} station region=zunyi {}\n", hash.as_str()));
+    std::fs::write(path, lines.collect::<String>()).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+fn station_name(n: usize) -> String {
+    format!("bs{n:04}")
+}
+
+fn client_name(n: usize) -> String {
+    format!("client{n}")
+}
+
+/// What the acknowledgements took while something went on, and how long that took.
+struct Storm {
+    acks: Histogram<u64>,
+    took: Duration,
+}
+
+fn storming<T>(server: &Server, session: u32, meanwhile: impl FnOnce() -> T) -> (T, Storm) {
+    let mut took = Duration::ZERO;
+    let (done, acks) = measure(*server, session, || {
+        let begun = Instant::now();
+        let done = meanwhile();
+        took = begun.elapsed();
+        done
+    });
+    (done, Storm { acks, took })
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -112,30 +182,52 @@ fn ratio(quiet: &Histogram<u64>, stormy: &Histogram<u64>, q: f64) -> f64 {
 }
 
 /// Connections of `count` clients, all of them accepted.
-async fn connect_all(address: SocketAddr, count: usize) -> Vec<Raw> {
+async fn connect_all(server: Server, count: usize) -> Vec<Raw> {
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut connecting = JoinSet::new();
     for n in 0..count {
         let at_once = Arc::clone(&at_once);
-        connecting.spawn(async move {
-            let _place = at_once.acquire().await.unwrap();
-            let socket = TcpSocket::new_v4().unwrap();
-            let from = Ipv4Addr::new(127, 0, 1, (n % 200) as u8 + 1);
-            socket.bind(SocketAddr::new(IpAddr::V4(from), 0)).unwrap();
-            let mut raw = Raw(socket.connect(address).await.unwrap());
-            // Closed by a reset, so that no port waits for its time to pass.
-            raw.0.set_zero_linger().unwrap();
-            raw.send(&connect(&format!("client{n}"), 600, None)).await;
-            assert_eq!(raw.next().await, Some((0x20, vec![0, 0])), "refused");
-            raw
-        });
+        connecting.spawn(async move { let_in(server, &client_name(n), n, &at_once).await });
     }
     connecting.join_all().await
 }
 
+/// A connection, however often it takes to be let in.
+async fn let_in(server: Server, name: &str, n: usize, at_once: &Semaphore) -> Raw {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let place = at_once.acquire().await.unwrap();
+        if let Some(raw) = try_connect(server, name, n).await {
+            return raw;
+        }
+        drop(place);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// A connection, or none where the server is too busy to let it in.
+async fn try_connect(server: Server, name: &str, n: usize) -> Option<Raw> {
+    let socket = TcpSocket::new_v4().unwrap();
+    let from = Ipv4Addr::new(127, 0, 1, (n % 200) as u8 + 1);
+    socket.bind(SocketAddr::new(IpAddr::V4(from), 0)).unwrap();
+    let mut raw = Raw(socket.connect(server.mqtt).await.unwrap());
+    // Closed by a reset, so that no port waits for its time to pass.
+    raw.0.set_zero_linger().unwrap();
+    raw.send(&server.connect_packet(name)).await;
+    match raw.next().await {
+        Some((0x20, answer)) if answer == [0, 0] => Some(raw),
+        // 3: the server is unavailable.
+        Some((0x20, answer)) if server.passwords && answer == [0, 3] => None,
+        // Its time for CONNECT was over.
+        None if server.passwords => None,
+        other => panic!("{name} was refused: {other:?}"),
+    }
+}
+
 /// Publishes at a steady rate while `meanwhile` runs, and times each acknowledgement from when its
 /// publish was due.
-fn measure(address: SocketAddr, session: u32, meanwhile: impl FnOnce()) -> Histogram<u64> {
+fn measure<T>(server: Server, session: u32, meanwhile: impl FnOnce() -> T) -> (T, Histogram<u64>) {
     let over = Arc::new(AtomicBool::new(false));
     let publishing = std::thread::spawn({
         let over = Arc::clone(&over);
@@ -143,7 +235,7 @@ fn measure(address: SocketAddr, session: u32, meanwhile: impl FnOnce()) -> Histo
             runtime().block_on(async {
                 let mut stations = JoinSet::new();
                 for n in 0..STATIONS {
-                    stations.spawn(station(address, n, session, Arc::clone(&over)));
+                    stations.spawn(station(server, n, session, Arc::clone(&over)));
                 }
                 let mut all = Histogram::new(3).unwrap();
                 for seen in stations.join_all().await {
@@ -153,20 +245,15 @@ fn measure(address: SocketAddr, session: u32, meanwhile: impl FnOnce()) -> Histo
             })
         }
     });
-    meanwhile();
+    let done = meanwhile();
     over.store(true, Ordering::Relaxed);
-    publishing.join().unwrap()
+    (done, publishing.join().unwrap())
 }
 
-async fn station(
-    address: SocketAddr,
-    n: usize,
-    session: u32,
-    over: Arc<AtomicBool>,
-) -> Histogram<u64> {
-    let id = format!("bs{n:04}");
+async fn station(server: Server, n: usize, session: u32, over: Arc<AtomicBool>) -> Histogram<u64> {
+    let id = station_name(n);
     let topic = format!("nb1/zunyi/{id}/u/t");
-    let mut station = Raw::connected(address, &id).await;
+    let mut station = let_in(server, &id, n, &Semaphore::new(1)).await;
     let mut seen = Histogram::new(3).unwrap();
     let every = Duration::from_secs(1) / RATE;
     // Spread over the period, as a fleet's are.

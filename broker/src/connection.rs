@@ -42,6 +42,11 @@ const WRITE_LOW: usize = 64 * 1024;
 /// most of it would otherwise keep it for as long as they please, for no timer of theirs runs.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a message that nobody else would get waits for a subscription that arrived just before it by
+/// another connection, and how often at most a connection's message is looked at for that.
+const GRACE: Duration = Duration::from_millis(2);
+const GRACE_EVERY: Duration = Duration::from_millis(100);
+
 /// How long the last words to a client may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -70,6 +75,8 @@ struct Connection<S> {
     starved_since: Option<Instant>,
     /// The client has been faster than it may, and this was counted.
     slowed: bool,
+    /// From when on a message of its may be given time for a subscription ([`GRACE`]).
+    grace_from: std::time::Instant,
     timer: Pin<Box<Sleep>>,
     /// When a shutdown stops waiting for this connection's tickets.
     drain_until: Option<Instant>,
@@ -228,15 +235,17 @@ impl<S: Stream> Connection<S> {
 
     async fn take_packets(&mut self) -> Result<(), End> {
         let received = std::time::Instant::now();
-        let (mut heard, mut yielded, mut publishes) = (false, false, 0);
+        let (mut heard, mut publishes) = (false, 0);
         while let Some(packet) = self.decoder.next(&mut self.input)? {
             heard = true;
             publishes += usize::from(matches!(packet, Packet::Publish(_)));
-            if !yielded && self.link.shows_at_once(&packet) {
-                // Of tasks that are woken together the scheduler runs the last one first. A SUBSCRIBE
-                // that arrived just before this, by another connection, has to be served before it.
-                yielded = true;
-                tokio::task::yield_now().await;
+            if received >= self.grace_from && self.link.shows_at_once(&packet) {
+                self.grace_from = received + GRACE_EVERY;
+                // Two connections are served by two threads, in no order; who waits for no SUBACK
+                // expects the order of the wire all the same.
+                if self.link.is_for_nobody_else(&packet) {
+                    tokio::time::sleep(GRACE).await;
+                }
             }
             self.link.packet(packet, received, &mut self.out.bytes)?;
         }

@@ -30,6 +30,7 @@ use crate::handler::{AckOutcome, Busy, QoS};
 use crate::message::Message;
 use crate::parcel::Receipt;
 use crate::session::Session;
+use crate::subscriptions::Match;
 use crate::sys::Tally;
 use crate::wire::encode::{self, AckKind};
 use crate::wire::reason::Reason;
@@ -194,6 +195,18 @@ impl Link {
     /// Whether subscribers get this packet's message as soon as it is taken, for no log is asked first.
     pub(crate) fn shows_at_once(&self, packet: &Packet) -> bool {
         matches!(packet, Packet::Publish(publish) if self.shared.handler.claims(&publish.topic).is_none())
+    }
+
+    /// Whether no session but this one would get this packet's message now, as far as its topic is known
+    /// before its alias is looked up.
+    pub(crate) fn is_for_nobody_else(&self, packet: &Packet) -> bool {
+        let Packet::Publish(publish) = packet else { return false };
+        let mut nobody = !publish.topic.is_empty();
+        self.shared.subscriptions.visit(&publish.topic, |found| {
+            nobody &=
+                matches!(found, Match::One(session, _) if Arc::ptr_eq(session, &self.session));
+        });
+        nobody
     }
 
     /// Takes a packet; what it is answered at once is appended to `out`.

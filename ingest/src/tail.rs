@@ -245,7 +245,8 @@ fn read_some(reader: &mut Reader, visible: u64, max_bytes: usize) -> Result<Take
         let Some(frame) = next else {
             return Ok((frames, visible.max(reader.position().0)));
         };
-        let frame = replay::frame(frame.lsn.0, frame.body).map_err(|e| Unread::Ever(e.to_string()))?;
+        let frame =
+            replay::frame(frame.lsn.0, frame.body).map_err(|e| Unread::Ever(e.to_string()))?;
         bytes += frame.memory_bytes();
         frames.push(Arc::new(frame));
     }

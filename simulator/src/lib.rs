@@ -4,6 +4,7 @@
 //! * [`fleet`]: which stations and devices there are, all derived from the seed.
 //! * `device`, `radio`, `station`: the models. They live in simulated time alone, so that the same
 //!   seed and start give the same bytes on any machine and at any speed (see `seed`).
+//! * [`said`]: what a fleet would send, for whoever wants the readings and no network.
 //! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
 //!   again byte for byte after every reconnect.
 //! * [`ledger`]: what was sent, what was meant by it and what was acknowledged: the ground truth.
@@ -23,6 +24,7 @@ mod publisher;
 mod radio;
 pub mod report;
 pub mod run;
+pub mod said;
 mod seed;
 mod station;
 mod target;

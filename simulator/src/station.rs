@@ -7,15 +7,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use loushan_schemas::ids::{Region, StationId};
-use loushan_schemas::limits::SCHEMA_MAJOR;
-use loushan_schemas::pb;
 use loushan_schemas::quality::Quality;
 use loushan_schemas::reading::{Body, Common, Reading};
-use loushan_schemas::station::{StationState, state_to_wire, status_to_wire};
+use loushan_schemas::station::{StationState, state_to_wire};
 use loushan_schemas::time::DeviceTime;
 use loushan_schemas::topic::Channel;
 use prost::Message as _;
@@ -30,8 +27,7 @@ mod command;
 mod figures;
 
 pub use batch::Meant;
-use batch::encode;
-pub(crate) use batch::{Batch, Cut};
+pub(crate) use batch::{Batch, Cut, Gathered};
 use command::Answers;
 
 /// How often a station reports its own figures.
@@ -78,6 +74,12 @@ struct Filling {
     readings: Vec<Reading>,
     /// Counts the lane's batches, so that a linger knows whether its own was cut already.
     generation: u64,
+}
+
+/// What is due at a station next.
+enum Due {
+    Gathered(Gathered),
+    Again(Box<Batch>),
 }
 
 /// A running station.
@@ -177,13 +179,29 @@ impl Station {
 
     /// The next batch. Its moment is never before that of the batch before it.
     pub(crate) fn next_batch(&mut self) -> Batch {
+        match self.next_due() {
+            Due::Gathered(gathered) => self.seal(gathered),
+            Due::Again(batch) => *batch,
+        }
+    }
+
+    /// The next batch's readings, for whoever wants no bytes; nothing is published again.
+    pub(crate) fn next_readings(&mut self) -> Gathered {
+        loop {
+            if let Due::Gathered(gathered) = self.next_due() {
+                return gathered;
+            }
+        }
+    }
+
+    fn next_due(&mut self) -> Due {
         loop {
             // The status is always planned, so the agenda is never empty.
             let Some(Reverse(Entry { at, item, .. })) = self.agenda.pop() else {
                 self.put(self.setting.start, Item::Status);
                 continue;
             };
-            let batch = match item {
+            let gathered = match item {
                 Item::Device(index) => {
                     self.device_speaks(index, at);
                     None
@@ -193,10 +211,10 @@ impl Station {
                     (self.filling(lane).generation == generation).then(|| self.cut(lane, at))
                 }
                 Item::Status => Some(self.status(at)),
-                Item::Again(batch) => Some(*batch),
+                Item::Again(batch) => return Due::Again(batch),
             };
-            if let Some(batch) = batch {
-                return batch;
+            if let Some(gathered) = gathered {
+                return Due::Gathered(gathered);
             }
         }
     }
@@ -233,7 +251,7 @@ impl Station {
         self.put(heard + held, Item::Heard(lane, Box::new(reading)));
     }
 
-    fn hear(&mut self, lane: Lane, reading: Reading, now: i64) -> Option<Batch> {
+    fn hear(&mut self, lane: Lane, reading: Reading, now: i64) -> Option<Gathered> {
         let Cut { readings, linger_ms } = self.setting.cut;
         let filling = self.filling(lane);
         filling.readings.push(reading);
@@ -247,73 +265,51 @@ impl Station {
         None
     }
 
-    fn cut(&mut self, lane: Lane, now: i64) -> Batch {
+    fn cut(&mut self, lane: Lane, now: i64) -> Gathered {
         let filling = self.filling(lane);
         filling.generation += 1;
         let readings = std::mem::take(&mut filling.readings);
         let seq = self.batch_seq;
         self.batch_seq += 1;
-        let message = pb::UplinkBatch {
-            schema_major: SCHEMA_MAJOR,
-            station: self.plan.station.as_str().to_owned(),
-            session: self.session,
-            seq,
-            base_time_ms: now.unsigned_abs(),
-            replay: false,
-            readings: readings.iter().map(|reading| encode(reading, now)).collect(),
+        let channel = match lane {
+            Lane::Telemetry => Channel::Telemetry,
+            Lane::Alarm => Channel::Alarm,
         };
-        let batch = Batch {
-            due: now,
-            channel: match lane {
-                Lane::Telemetry => Channel::Telemetry,
-                Lane::Alarm => Channel::Alarm,
-            },
-            seq,
-            payload: message.encode_to_vec().into(),
-            meant: readings.iter().map(Meant::of).collect(),
-            again: false,
-            ledger_id: Arc::default(),
-        };
-        if self.rng.chance(self.setting.faults.republish) {
-            let later = now + self.rng.between(SECOND, 30 * SECOND);
-            let copy = Batch { due: later, again: true, ..batch.clone() };
-            self.put(later, Item::Again(Box::new(copy)));
-        }
-        batch
+        Gathered { due: now, channel, seq, readings }
     }
 
-    fn status(&mut self, now: i64) -> Batch {
+    fn status(&mut self, now: i64) -> Gathered {
         self.put(now + STATUS_PERIOD, Item::Status);
         let seq = self.status_seq;
         self.status_seq += 1;
         let figures = self.figures(now);
-        let message = pb::StationStatus {
-            session: self.session,
+        let reading = unreceived(now).map(|times| Reading {
+            imei: None,
+            boot_epoch: 0,
             seq,
-            time_ms: now.unsigned_abs(),
-            ..status_to_wire(&figures)
-        };
-        let meant = unreceived(now).map(|times| {
-            Meant::of(&Reading {
-                imei: None,
-                boot_epoch: 0,
-                seq,
-                times,
-                common: Common::default(),
-                body: Body::StationStatus(figures),
-                quality: Quality::Accepted,
-                reason: None,
-            })
+            times,
+            common: Common::default(),
+            body: Body::StationStatus(figures),
+            quality: Quality::Accepted,
+            reason: None,
         });
-        Batch {
+        Gathered {
             due: now,
             channel: Channel::Status,
             seq,
-            payload: message.encode_to_vec().into(),
-            meant: meant.into_iter().collect(),
-            again: false,
-            ledger_id: Arc::default(),
+            readings: reading.into_iter().collect(),
         }
+    }
+
+    /// Puts a batch on the wire, once or, as chance has it, a second time later.
+    fn seal(&mut self, gathered: Gathered) -> Batch {
+        let batch = gathered.encode(self);
+        if batch.channel != Channel::Status && self.rng.chance(self.setting.faults.republish) {
+            let later = batch.due + self.rng.between(SECOND, 30 * SECOND);
+            let copy = Batch { due: later, again: true, ..batch.clone() };
+            self.put(later, Item::Again(Box::new(copy)));
+        }
+        batch
     }
 
     /// The station's `state` message.

@@ -15,11 +15,14 @@ mod config;
 mod dead_letters;
 mod demo;
 mod events;
-#[allow(dead_code)]
+mod export;
 mod http;
+mod query;
 mod serve;
 mod signals;
 mod simulate;
+mod store;
+mod table;
 mod user;
 
 use std::future::Future;
@@ -56,6 +59,11 @@ enum Command {
     /// Keep the users file: who may come in, by which password, in which role.
     #[command(subcommand)]
     User(user::Command),
+    /// Ask what is stored: latest readings, history, figures, silences.
+    #[command(subcommand)]
+    Query(query::Command),
+    /// Write all readings of a kind to a file.
+    Export(export::Args),
     /// Look at what was rejected.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -93,6 +101,8 @@ pub(crate) fn main() -> ExitCode {
         Command::PrintConfig => config::print(),
         Command::Certs(command) => certs::run(&command),
         Command::User(command) => user::run(&command),
+        Command::Query(command) => query::run(&command),
+        Command::Export(args) => export::run(&args),
         Command::DeadLetters(command) => dead_letters::run(&command),
     };
     match result {

@@ -46,6 +46,12 @@ pub fn connect(id: &str, keep_alive: u16, will: Option<(&str, &str)>) -> Vec<u8>
     packet(0x10, &body)
 }
 
+/// CONNECT with a clean session, a name that is the client id, too, and a password.
+pub fn connect_as(name: &str, password: &str, keep_alive: u16) -> Vec<u8> {
+    let head = [&text("MQTT")[..], &[4, 0xc2], &keep_alive.to_be_bytes()].concat();
+    packet(0x10, &[head, text(name), text(name), text(password)].concat())
+}
+
 /// PUBLISH at QoS 1.
 pub fn publish(topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
     packet(0x32, &[&text(topic), id.to_be_bytes().as_slice(), payload].concat())

@@ -189,6 +189,7 @@ async fn connected<S: Stream>(shared: &Arc<Shared>, mut stream: S, peer: &Peer) 
         stalled_since: None,
         starved_since: None,
         slowed: false,
+        grace_from: std::time::Instant::now(),
         timer: Box::pin(tokio::time::sleep(Duration::from_secs(3600))),
         drain_until: None,
     };

@@ -171,6 +171,24 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    section(
+        "query",
+        "Questions over HTTP to what is stored.",
+        &[
+            key(
+                "memory",
+                Kind::Size(MIB, 64 * GIB),
+                Is("64MiB"),
+                "Memory of one question; one that needs more is refused. 16 at a time are answered.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration(100, HOUR),
+                Is("1m"),
+                "How long an answer may take. Exports may take as long as their receiver does.",
+            ),
+        ],
+    ),
     Section {
         name: "sink.influx",
         doc: "Writes to an InfluxDB v2 server as well. Off unless set. There may be any number of them, each\n# with a name of its own, [sink.NAME]; this one is called influx.",

@@ -240,9 +240,13 @@ fn names(section: &Section) -> String {
 }
 
 fn is_section_or_above(path: &str) -> bool {
-    find_section(path).is_some() || SECTIONS.iter().any(|section| {
-        section.name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    find_section(path).is_some()
+        || SECTIONS.iter().any(|section| {
+            section
+                .name
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
 }
 
 /// The line, from 1, that a byte of the text is in.

@@ -13,7 +13,7 @@ use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
 use super::raw::Raw;
 use super::table::Setting;
-use crate::http::HttpLimits;
+use crate::http::{HttpLimits, QueryLimits};
 use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
@@ -179,6 +179,10 @@ fn resolve(raw: &Raw) -> Option<Config> {
         http: HttpLimits {
             exports: values.count("http.max_exports")?,
             connections: values.count("http.max_connections")?,
+            query: QueryLimits {
+                memory: values.count("query.memory")?,
+                timeout: values.duration("query.timeout")?,
+            },
         },
         exposed: Vec::new(),
         pipeline: pipeline(&values)?,

@@ -51,8 +51,7 @@ fn the_defaults_are_those_of_the_components() {
         token: Token::new("t"),
         ..InfluxConfig::default()
     };
-    let default =
-        SinkConfig { name: "influx".into(), influx: default, on_full: OnFull::default() };
+    let default = SinkConfig { name: "influx".into(), influx: default, on_full: OnFull::default() };
     assert_eq!(sinks, [default]);
 }
 
@@ -296,7 +295,9 @@ fn origins_stand_between_commas() {
 #[test]
 fn there_may_be_any_number_of_sinks_each_with_its_name() {
     let section = |name: &str| {
-        format!("[sink.{name}]\nurl = \"http://h:1\"\norg = \"o\"\nbucket = \"{name}\"\ntoken = \"t\"\n")
+        format!(
+            "[sink.{name}]\nurl = \"http://h:1\"\norg = \"o\"\nbucket = \"{name}\"\ntoken = \"t\"\n"
+        )
     };
     let text = format!("{}{}on_full = \"let_go\"\n", section("influx"), section("city-lake"));
     let config = Config::read(Some(&text), []).unwrap();

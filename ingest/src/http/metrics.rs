@@ -170,7 +170,10 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_sink_replayed_readings_total", "Readings the sink found stored already."),
     counter("loushan_sink_refused_readings_total", "Readings the far side refused for good."),
     counter("loushan_sink_let_go_readings_total", "Readings given up on purpose."),
-    counter("loushan_sink_rewound_readings_total", "Of those given, readings given before a rewind."),
+    counter(
+        "loushan_sink_rewound_readings_total",
+        "Of those given, readings given before a rewind.",
+    ),
     counter(
         "loushan_sink_returned_readings_total",
         "Readings the sink held when it was ended; it is given them again.",

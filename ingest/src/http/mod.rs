@@ -28,14 +28,16 @@ mod guard;
 mod limits;
 pub mod metrics;
 mod params;
+mod query;
 mod sinks;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
+use crate::sink::embedded::Turns;
 use auth::Access;
 use error::ApiError;
-pub use limits::HttpLimits;
+pub use limits::{HttpLimits, QueryLimits};
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
@@ -50,6 +52,8 @@ pub(crate) struct App {
     access: Arc<Access>,
     exports: Arc<Semaphore>,
     questions: Arc<Semaphore>,
+    query: QueryLimits,
+    turns: Arc<Turns>,
     stop: CancellationToken,
 }
 
@@ -70,6 +74,8 @@ pub async fn serve(
         access: Arc::new(access),
         exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
+        query: limits.query,
+        turns: Arc::default(),
         stop: stop.clone(),
     };
     limits::serve(listener, tls, limits, router(app), stop).await;
@@ -82,10 +88,16 @@ fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .merge(api::routes())
+        .merge(query::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
+}
+
+/// The routes, for the index page and for 404s.
+fn paths() -> impl Iterator<Item = &'static &'static str> {
+    api::PATHS.iter().chain(query::PATHS)
 }
 
 /// What there is, for whoever opens the address in a browser.
@@ -94,7 +106,7 @@ async fn index() -> Html<String> {
         bare if bare.contains(['{', ' ']) => format!("<li><code>{path}</code></li>"),
         bare => format!("<li><a href=\"{bare}\"><code>{path}</code></a></li>"),
     };
-    let items: String = api::PATHS.iter().map(item).collect();
+    let items: String = paths().map(item).collect();
     Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Loushan</title>\
          <h1>Loushan {}</h1><p>The telemetry front door. It answers at</p><ul>{items}</ul></html>",
@@ -134,7 +146,7 @@ async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
 async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(60).collect();
     ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))
-        .accepting(api::PATHS.join(", "))
+        .accepting(paths().copied().collect::<Vec<_>>().join(", "))
 }
 
 async fn wrong_method(method: Method) -> ApiError {

@@ -12,7 +12,7 @@ use super::App;
 use super::api::{ask, sink};
 use super::auth::{Admin, Caller};
 use super::error::ApiError;
-use super::params::{Params, parse_time};
+use super::params::Params;
 use crate::sink::{RewindTo, SinkOrder, SinkOrderError};
 
 /// What a place in the log may be.
@@ -77,7 +77,7 @@ fn place(text: Option<&str>) -> Result<RewindTo, ApiError> {
     if let Some(lsn) = text.parse().ok().filter(|_| text.len() <= 12) {
         return Ok(RewindTo::Lsn(lsn));
     }
-    let time = parse_time(text).map(RewindTo::Time);
+    let time = crate::ask::time(text).map(RewindTo::Time);
     time.ok_or_else(|| ApiError::parameter("to", Some(text), "it is neither", PLACE))
 }
 

@@ -9,8 +9,10 @@ use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
 use serde_json::Value;
 
+use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::Readiness;
+use crate::sink::embedded::QueryError;
 use crate::sink::{SinkFigures, SinkOrder, SinkOrderError};
 
 /// The service, seen from outside. Methods may read files: they are called where that may block.
@@ -46,11 +48,13 @@ pub trait View: Send + Sync + 'static {
     /// When the store cannot be read.
     fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError>;
 
-    /// A device's readings with an effective time in the span, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn history(&self, imei: Imei, span: Span, limit: usize) -> Result<Answer<Vec<Row>>, ViewError>;
+    /// Where questions in words are answered from, if there is such a place.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
+    /// A question in words was not answered because of this.
+    fn note(&self, _error: &QueryError) {}
 
     /// How many readings of a kind, or of all, have an effective time in the span.
     ///

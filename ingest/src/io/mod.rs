@@ -16,6 +16,9 @@ pub mod real;
 #[cfg(feature = "testing")]
 pub mod sim;
 
+/// Bytes of a file that are copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
 /// A file system.
 pub trait Io: Send + Sync + fmt::Debug + 'static {
     /// Creates a file that must not exist, for reading and writing.
@@ -36,6 +39,28 @@ pub trait Io: Send + Sync + fmt::Debug + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable after [`Io::sync_dir`].
     fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file a second name that must not exist, in any folder: a hard link, or a synced copy
+    /// where there can be none. Durable after [`Io::sync_dir`].
+    fn link_or_copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (source, target) = (self.open_read(from)?, self.create_new(to)?);
+        let mut bytes = vec![0; COPY_BYTES];
+        let mut at = 0;
+        loop {
+            match source.read_at(&mut bytes, at) {
+                Ok(0) => return target.sync_data(),
+                Ok(n) => {
+                    write_all_at(&*target, bytes.get(..n).unwrap_or_default(), at)?;
+                    at += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    /// Removes a folder; whether it was empty and is gone. Durable after [`Io::sync_dir`].
+    fn remove_empty_dir(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Makes a folder and those above it, each synced into its parent.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the folder's entries durable.

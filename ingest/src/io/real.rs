@@ -52,6 +52,26 @@ impl Io for RealIo {
         std::fs::remove_file(path)
     }
 
+    fn link_or_copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match std::fs::hard_link(from, to) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
+            // Another file system, or one without links.
+            Err(_) => {}
+        }
+        let mut target = OpenOptions::new().write(true).create_new(true).open(to)?;
+        io::copy(&mut File::open(from)?, &mut target)?;
+        target.sync_all()
+    }
+
+    fn remove_empty_dir(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::remove_dir(path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         // From the top, so that each new entry can be synced into its parent.
         let mut missing = Vec::new();

@@ -248,8 +248,9 @@ pub fn broker_dir(data: &Path) -> PathBuf {
     data.join("broker")
 }
 
-/// The embedded store's folder.
-fn store_dir(data: &Path) -> PathBuf {
+/// The embedded store's folder in a data folder.
+#[must_use]
+pub fn store_dir(data: &Path) -> PathBuf {
     data.join("store")
 }
 

@@ -21,10 +21,10 @@ use crate::pipeline::keeper::Keeper;
 use crate::pipeline::{self, Pipeline};
 use crate::readiness::{Component, Condition, Health};
 use crate::registry::{Registry, RegistryLimits};
-use crate::sink::{SinkState, SinkStatus};
 use crate::sink::dead_letter::DeadLetterSink;
 use crate::sink::embedded::{EmbeddedSink, Store};
 use crate::sink::influx::InfluxSink;
+use crate::sink::{SinkState, SinkStatus};
 
 /// Everything opened, nothing running but the log's threads.
 pub(super) struct Opened {

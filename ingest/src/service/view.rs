@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::letter_dirs;
 use super::sinks::Sinks;
+use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
@@ -81,9 +82,7 @@ impl ServiceView {
     /// The store's error as an answer. Damage stays, and whoever asked may tell nobody: it is shown
     /// until the next start.
     fn unanswered(&self, error: QueryError) -> ViewError {
-        if let QueryError::Corrupt { .. } = &error {
-            self.health.set(Component::Embedded, Some(Condition::amber(error.to_string())));
-        }
+        self.note(&error);
         view_error(error)
     }
 }
@@ -207,11 +206,15 @@ impl View for ServiceView {
         Ok(Answer { value, as_of_lsn })
     }
 
-    fn history(&self, imei: Imei, span: Span, limit: usize) -> Result<Answer<Vec<Row>>, ViewError> {
-        // Before the question: the answer covers at least this.
-        let as_of_lsn = self.store.as_of_lsn();
-        let rows = self.store.history(imei, span.from.ms(), span.to.ms(), limit);
-        Ok(Answer { value: rows.map_err(|e| self.unanswered(e))?, as_of_lsn })
+    fn place(&self) -> Option<Place> {
+        let registry = Some(Arc::clone(&self.registry));
+        Some(Place { store: self.store.clone(), registry, now_ms: self.clock.now().ms() })
+    }
+
+    fn note(&self, error: &QueryError) {
+        if let QueryError::Corrupt { .. } = error {
+            self.health.set(Component::Embedded, Some(Condition::amber(error.to_string())));
+        }
     }
 
     fn count(&self, kind: Option<Kind>, span: Span) -> Result<Answer<u64>, ViewError> {

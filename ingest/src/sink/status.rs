@@ -114,12 +114,8 @@ impl SinkFigures {
     /// What the figures leave unexplained; zero (invariant I2).
     #[must_use]
     pub fn residue(&self) -> i64 {
-        let explained = self.stored
-            + self.replayed
-            + self.refused
-            + self.let_go
-            + self.returned
-            + self.pending;
+        let explained =
+            self.stored + self.replayed + self.refused + self.let_go + self.returned + self.pending;
         i64::try_from(self.fed).unwrap_or(i64::MAX) - i64::try_from(explained).unwrap_or(i64::MAX)
     }
 }

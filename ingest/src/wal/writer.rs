@@ -308,8 +308,8 @@ impl Writer {
         let size = shared.options.segment_bytes;
         let used: u64 = shared.segments.lock().iter().map(|s| s.size).sum();
         let more = max.saturating_sub(used) / size.max(1);
-        let room = size.saturating_sub(self.at)
-            + more.saturating_mul(size.saturating_sub(SEGMENT_DATA));
+        let room =
+            size.saturating_sub(self.at) + more.saturating_mul(size.saturating_sub(SEGMENT_DATA));
         room >= 2 * shared.options.buffer_bytes as u64
     }
 

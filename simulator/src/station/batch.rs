@@ -4,11 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use loushan_schemas::ids::Imei;
+use loushan_schemas::limits::SCHEMA_MAJOR;
 use loushan_schemas::model::Model;
 use loushan_schemas::pb;
-use loushan_schemas::reading::Reading;
+use loushan_schemas::reading::{Body, Reading};
+use loushan_schemas::station::status_to_wire;
 use loushan_schemas::time::DeviceTime;
 use loushan_schemas::topic::Channel;
+use prost::Message as _;
+
+use super::Station;
 
 /// When batches are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +22,52 @@ pub(crate) struct Cut {
     pub(crate) readings: usize,
     /// Simulated milliseconds its first reading waits at most.
     pub(crate) linger_ms: i64,
+}
+
+/// The readings of a batch that was cut, before they are put on the wire.
+#[derive(Debug, Clone)]
+pub(crate) struct Gathered {
+    /// When it was cut: simulated.
+    pub(crate) due: i64,
+    pub(crate) channel: Channel,
+    pub(crate) seq: u64,
+    /// The station's own figures are one reading.
+    pub(crate) readings: Vec<Reading>,
+}
+
+impl Gathered {
+    /// The batch as its station sends it.
+    pub(super) fn encode(self, station: &Station) -> Batch {
+        let Self { due, channel, seq, readings } = self;
+        let payload = match readings.as_slice() {
+            [Reading { body: Body::StationStatus(figures), .. }] => pb::StationStatus {
+                session: station.session,
+                seq,
+                time_ms: due.unsigned_abs(),
+                ..status_to_wire(figures)
+            }
+            .encode_to_vec(),
+            readings => pb::UplinkBatch {
+                schema_major: SCHEMA_MAJOR,
+                station: station.plan.station.as_str().to_owned(),
+                session: station.session,
+                seq,
+                base_time_ms: due.unsigned_abs(),
+                replay: false,
+                readings: readings.iter().map(|reading| encode(reading, due)).collect(),
+            }
+            .encode_to_vec(),
+        };
+        Batch {
+            due,
+            channel,
+            seq,
+            payload: payload.into(),
+            meant: readings.iter().map(Meant::of).collect(),
+            again: false,
+            ledger_id: Arc::default(),
+        }
+    }
 }
 
 /// What one reading of a batch should be stored as.
@@ -62,7 +113,7 @@ pub(crate) struct Batch {
 }
 
 /// A reading as its device and station put it on the wire, against a base time.
-pub(super) fn encode(reading: &Reading, base_ms: i64) -> pb::Reading {
+fn encode(reading: &Reading, base_ms: i64) -> pb::Reading {
     let model = reading.common.model_id.and_then(|id| u32::try_from(id).ok()).map(Model::of);
     let model = model.unwrap_or(&Model::CANONICAL);
     let delta = |time: Option<DeviceTime>| time.map_or(0, |t| t.ms() - base_ms);

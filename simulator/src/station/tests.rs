@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use loushan_schemas::ids::Imei;
 use loushan_schemas::model::Model;
+use loushan_schemas::pb;
 use loushan_schemas::reading::{TimeSource, Times};
 use loushan_schemas::time::ReceiveTime;
 use xxhash_rust::xxh3::Xxh3;

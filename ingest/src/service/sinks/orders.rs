@@ -125,9 +125,6 @@ mod tests {
         open().forget_but(&["a".into()]).unwrap();
         assert_eq!(open().of("b"), SinkState::Running);
         replace_file(&io, &dir.join("orders.json"), b"{}").unwrap();
-        assert!(matches!(
-            Orders::open(Arc::new(io.clone()), dir),
-            Err(StartError::Orders { .. })
-        ));
+        assert!(matches!(Orders::open(Arc::new(io.clone()), dir), Err(StartError::Orders { .. })));
     }
 }

@@ -331,11 +331,8 @@ impl Obeying {
                 }
             }
         };
-        let file = CursorFile::open(
-            Arc::clone(&self.io),
-            self.cursor_file.clone(),
-            log.id().to_bytes(),
-        );
+        let file =
+            CursorFile::open(Arc::clone(&self.io), self.cursor_file.clone(), log.id().to_bytes());
         let file = file.map_err(|e| disk(std::io::Error::other(e)))?;
         let cursor = file.cursor();
         if to > cursor {
@@ -363,11 +360,8 @@ impl Obeying {
     /// Gives up what the sink has not stored up to there: counted, said, durable, in this order.
     fn let_go(&self, up_to: u64) -> std::io::Result<()> {
         let log = self.pipeline.log();
-        let file = CursorFile::open(
-            Arc::clone(&self.io),
-            self.cursor_file.clone(),
-            log.id().to_bytes(),
-        );
+        let file =
+            CursorFile::open(Arc::clone(&self.io), self.cursor_file.clone(), log.id().to_bytes());
         let file = file.map_err(std::io::Error::other)?;
         let (cursor, up_to) = (file.cursor(), up_to.min(log.durable().0));
         if up_to <= cursor {

@@ -1,11 +1,12 @@
-//! Reading a file of the store, believing no byte whose checksum is not right.
+//! The bytes of the store's files, block by block, none believed whose checksum is not right.
 //!
-//! The manifest knows the CRC-32 of every block of [`BLOCK_BYTES`] of every file. What the Parquet
+//! The manifest knows the CRC-32 of every block of [`BLOCK_BYTES`] of every file; a file that is
+//! written piece by piece has them reckoned on the way ([`BlockWriter`]). What the Parquet
 //! decoder is given comes out of checked blocks only, footer included: a flipped bit, a torn or a
 //! swapped file is an error that names the file, whatever the decoder would have made of it.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::QueryError;
 use super::manifest::FileEntry;
-use crate::io::{Io, IoFile, read_exact_at};
+use crate::io::{Io, IoFile, read_exact_at, write_all_at};
 
 /// What is read and checked at once: about a page of a column, four bytes of checksum for it.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
@@ -26,6 +27,54 @@ const BLOCKS_KEPT: usize = 64;
 /// The checksums of a file's blocks.
 pub(super) fn checksums(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks(BLOCK_BYTES).map(crc32fast::hash).collect()
+}
+
+/// A new file of the store, written from its start to its end in whole blocks.
+#[derive(Debug)]
+pub(super) struct BlockWriter {
+    file: Arc<dyn IoFile>,
+    /// Where the block at hand begins.
+    at: u64,
+    block: Vec<u8>,
+    blocks: Vec<u32>,
+}
+
+impl BlockWriter {
+    pub(super) fn new(file: Arc<dyn IoFile>) -> Self {
+        Self { file, at: 0, block: Vec::with_capacity(BLOCK_BYTES), blocks: Vec::new() }
+    }
+
+    /// Writes what is left; gives the length and the checksums of the blocks.
+    pub(super) fn finish(&mut self) -> io::Result<(u64, Vec<u32>)> {
+        if !self.block.is_empty() {
+            self.put_block()?;
+        }
+        Ok((self.at, std::mem::take(&mut self.blocks)))
+    }
+
+    fn put_block(&mut self) -> io::Result<()> {
+        write_all_at(&*self.file, &self.block, self.at)?;
+        self.blocks.push(crc32fast::hash(&self.block));
+        self.at += self.block.len() as u64;
+        self.block.clear();
+        Ok(())
+    }
+}
+
+impl Write for BlockWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.block.len() >= BLOCK_BYTES {
+            self.put_block()?;
+        }
+        let (now, _) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
+        self.block.extend_from_slice(now);
+        Ok(now.len())
+    }
+
+    /// A block is written when it is full, the last one by [`BlockWriter::finish`].
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file of the store, open for reading. A clone is another handle to the same.

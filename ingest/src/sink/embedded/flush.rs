@@ -73,7 +73,7 @@ impl Flusher {
             // No record names them, and a full disk wants them gone now.
             written
                 .iter()
-                .for_each(|file| remove(&self.shared, &self.shared.dir.join(file.path())));
+                .for_each(|file| delete(&self.shared, &self.shared.dir.join(file.path())));
         }
         done.map(|()| written)
     }
@@ -102,15 +102,15 @@ impl Flusher {
             let table = Table::Readings(kind);
             let bytes = write::encode_readings(kind, &rows)
                 .map_err(|why| FlushError::Encode { table, why })?;
-            let mut entry = entry(table, day, rows.len(), rows.iter().map(|row| row.lsn));
+            let mut entry = entry(table, day, rows.iter().map(|row| row.lsn));
             for row in rows {
                 let times = &row.reading.times;
                 widen_ms(&mut entry, times.effective);
                 if let Some(imei) = row.reading.imei {
-                    widen(&mut entry.imei, imei.get());
+                    FileEntry::widen(&mut entry.imei, imei.get());
                 }
                 match times.measured {
-                    Some(measured) => widen(&mut entry.measured_ms, measured.ms()),
+                    Some(measured) => FileEntry::widen(&mut entry.measured_ms, measured.ms()),
                     None => entry.unmeasured = true,
                 }
             }
@@ -121,10 +121,10 @@ impl Flusher {
             let table = Table::WaterInterval;
             let bytes =
                 write::encode_intervals(&rows).map_err(|why| FlushError::Encode { table, why })?;
-            let mut entry = entry(table, day, rows.len(), rows.iter().map(|row| row.lsn));
+            let mut entry = entry(table, day, rows.iter().map(|row| row.lsn));
             for row in &rows {
                 widen_ms(&mut entry, row.interval_end);
-                widen(&mut entry.imei, row.imei.get());
+                FileEntry::widen(&mut entry.imei, row.imei.get());
             }
             self.write_file(entry, &bytes, written)?;
         }
@@ -160,14 +160,14 @@ impl Flusher {
     }
 }
 
-fn aside(path: &Path) -> PathBuf {
+pub(super) fn aside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     PathBuf::from(name)
 }
 
 /// Deletes a file, wherever its writing had got to. What cannot be deleted now is at the next start.
-fn remove(shared: &Shared, path: &Path) {
+pub(super) fn delete(shared: &Shared, path: &Path) {
     for path in [path.to_owned(), aside(path)] {
         if shared.io.exists(&path).unwrap_or(false)
             && let Err(e) = shared.io.remove_file(&path)
@@ -178,41 +178,23 @@ fn remove(shared: &Shared, path: &Path) {
 }
 
 /// Device, then time; what follows makes the order, and so the bytes, the same every time.
-fn order(row: &Row) -> (Option<Imei>, Option<&StationId>, DeviceTime, u32, u64, u64) {
+pub(super) fn order(row: &Row) -> (Option<Imei>, Option<&StationId>, DeviceTime, u32, u64, u64) {
     let r = &row.reading;
     let station = r.imei.is_none().then_some(&row.station);
     (r.imei, station, r.times.effective, r.boot_epoch, r.seq, row.lsn)
 }
 
-fn entry(
-    table: Table,
-    day: i64,
-    rows: usize,
-    lsns: impl Iterator<Item = u64> + Clone,
-) -> FileEntry {
-    FileEntry {
-        id: 0,
-        table,
-        day,
-        rows: rows as u64,
-        bytes: 0,
-        min_lsn: lsns.clone().min().unwrap_or(0),
-        max_lsn: lsns.max().unwrap_or(0),
-        min_ms: i64::MAX,
-        max_ms: i64::MIN,
-        imei: None,
-        measured_ms: None,
-        unmeasured: false,
-        blocks: Vec::new(),
+fn entry(table: Table, day: i64, lsns: impl ExactSizeIterator<Item = u64>) -> FileEntry {
+    let mut entry = FileEntry::new(0, table, day);
+    entry.rows = lsns.len() as u64;
+    for lsn in lsns {
+        entry.min_lsn = entry.min_lsn.min(lsn);
+        entry.max_lsn = entry.max_lsn.max(lsn);
     }
+    entry
 }
 
 fn widen_ms(entry: &mut FileEntry, time: DeviceTime) {
     entry.min_ms = entry.min_ms.min(time.ms());
     entry.max_ms = entry.max_ms.max(time.ms());
-}
-
-fn widen<T: Ord + Copy>(range: &mut Option<(T, T)>, value: T) {
-    let (low, high) = range.unwrap_or((value, value));
-    *range = Some((low.min(value), high.max(value)));
 }

@@ -9,8 +9,9 @@
 //! 91f0b3d2 {"n":1,"cursor":120,"next_lsn":121,"next_file":2,"add":[{"file":1,"table":"water",…}],"remove":[]}
 //! ```
 //!
-//! `n` counts up by one. A record **atomically** adds files, removes files and sets the cursor; it
-//! is committed when its line is synced, and only then is the next one written. A file it adds has
+//! `n` counts up by one. A record **atomically** adds files, removes files and says where the cursor
+//! is now; only a flush moves it. A file's `level` is left out where a flush wrote it. A record is
+//! committed when its line is synced, and only then is the next one written. A file it adds has
 //! been synced, and so has its name, before the record is written.
 //!
 //! # Recovery
@@ -69,13 +70,69 @@ pub(super) struct FileEntry {
     pub(super) unmeasured: bool,
     /// CRC-32 of each block of [`super::block::BLOCK_BYTES`], the last one shorter.
     pub(super) blocks: Vec<u32>,
+    /// How it came to be.
+    #[serde(default, skip_serializing_if = "Level::is_flushed")]
+    pub(super) level: Level,
+}
+
+/// How a file came to be; what compaction does with it follows from that.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Level {
+    /// By a flush.
+    #[default]
+    Flushed,
+    /// Merged of several while its day was live.
+    Merged,
+    /// Of a day's last merge: no two such files of a partition have a device in common.
+    Settled,
+}
+
+impl Level {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    fn is_flushed(&self) -> bool {
+        *self == Self::Flushed
+    }
 }
 
 impl FileEntry {
+    /// The entry of a file without rows yet.
+    pub(super) fn new(id: u64, table: Table, day: i64) -> Self {
+        Self {
+            id,
+            table,
+            day,
+            rows: 0,
+            bytes: 0,
+            min_lsn: u64::MAX,
+            max_lsn: 0,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+            imei: None,
+            measured_ms: None,
+            unmeasured: false,
+            blocks: Vec::new(),
+            level: Level::Flushed,
+        }
+    }
+
+    /// Widens one of its ranges to a value.
+    pub(super) fn widen<T: Ord + Copy>(range: &mut Option<(T, T)>, value: T) {
+        let (low, high) = range.unwrap_or((value, value));
+        *range = Some((low.min(value), high.max(value)));
+    }
+
     /// Where it is, against the store's folder.
     pub(super) fn path(&self) -> PathBuf {
         partition_path(self.table, self.day).join(format!("{:010}.parquet", self.id))
     }
+}
+
+/// A day as `YYYY-MM-DD`.
+pub(super) fn date_of(day: i64) -> String {
+    date_text::text(day)
 }
 
 /// The folder of a table's day, against the store's folder.
@@ -98,6 +155,7 @@ pub(super) struct Contents {
 /// A change, committed by one record.
 #[derive(Debug, Default)]
 pub(super) struct Edit {
+    /// Where the cursor goes; it stays where it is if this is below it.
     pub(super) cursor: u64,
     pub(super) next_lsn: u64,
     pub(super) next_file: u64,
@@ -150,7 +208,7 @@ pub(super) struct Manifest {
     io: Arc<dyn Io>,
     path: PathBuf,
     log_id: LogId,
-    contents: Contents,
+    contents: Arc<Contents>,
     /// Lines after the header.
     records: u64,
     /// Where the next record goes; `None` when the end of the file cannot be trusted.
@@ -190,11 +248,12 @@ impl Manifest {
             }
             None => Contents { next_lsn: 1, next_file: 1, ..Contents::default() },
         };
+        let contents = Arc::new(contents);
         let mut manifest = Self {
             io,
             path: path.clone(),
             log_id,
-            contents: contents.clone(),
+            contents: Arc::clone(&contents),
             records: 0,
             tail: None,
         };
@@ -202,21 +261,33 @@ impl Manifest {
         Ok(manifest)
     }
 
-    pub(super) fn contents(&self) -> &Contents {
+    /// A found manifest, to be read by: nothing is written, and no record can be committed.
+    pub(super) fn read_only(io: Arc<dyn Io>, dir: &Path, found: Found) -> Self {
+        let (path, log_id) = (dir.join(NAME), found.log_id);
+        Self { io, path, log_id, contents: Arc::new(found.contents), records: 0, tail: None }
+    }
+
+    pub(super) fn contents(&self) -> &Arc<Contents> {
         &self.contents
+    }
+
+    /// The bytes of a manifest that says what this one said at some moment.
+    pub(super) fn copy(&self, contents: &Contents) -> io::Result<Vec<u8>> {
+        whole(self.log_id, contents)
     }
 
     /// Commits a change: when this returns well, it is durable; when it fails, the change may or may
     /// not be found after a crash, so the files it adds must stay.
     pub(super) fn commit(&mut self, edit: &Edit) -> io::Result<()> {
-        let mut contents = self.contents.clone();
+        let mut contents = Contents::clone(&self.contents);
         contents.apply(edit);
+        let contents = Arc::new(contents);
         let Some((file, at)) =
             self.tail.take().filter(|_| self.records < RECORDS_BEFORE_CHECKPOINT)
         else {
             return self.rewrite(contents);
         };
-        let line = record_line(self.records + 1, edit)?;
+        let line = record_line(self.records + 1, &contents, &edit.add, &edit.remove)?;
         // While this can fail, `tail` is gone.
         write_all_at(&*file, &line, at)?;
         file.sync_data()?;
@@ -226,7 +297,7 @@ impl Manifest {
         Ok(())
     }
 
-    fn rewrite(&mut self, contents: Contents) -> io::Result<()> {
+    fn rewrite(&mut self, contents: Arc<Contents>) -> io::Result<()> {
         self.tail = None;
         let bytes = whole(self.log_id, &contents)?;
         replace_file(&*self.io, &self.path, &bytes)?;
@@ -241,27 +312,24 @@ impl Manifest {
 fn whole(log_id: LogId, contents: &Contents) -> io::Result<Vec<u8>> {
     let header = Header { n: 0, loushan_manifest: FORMAT, log: log_id.to_string() };
     let mut bytes = line(&header)?;
-    bytes.extend(record_line(
-        1,
-        &Edit {
-            cursor: contents.cursor,
-            next_lsn: contents.next_lsn,
-            next_file: contents.next_file,
-            add: contents.files.values().cloned().collect(),
-            remove: Vec::new(),
-        },
-    )?);
+    bytes.extend(record_line(1, contents, contents.files.values(), &[])?);
     Ok(bytes)
 }
 
-fn record_line(n: u64, edit: &Edit) -> io::Result<Vec<u8>> {
+/// The record after which the manifest says `now`.
+fn record_line<'a>(
+    n: u64,
+    now: &Contents,
+    add: impl IntoIterator<Item = &'a Arc<FileEntry>>,
+    remove: &[u64],
+) -> io::Result<Vec<u8>> {
     line(&Record {
         n,
-        cursor: edit.cursor,
-        next_lsn: edit.next_lsn,
-        next_file: edit.next_file,
-        add: edit.add.iter().map(|file| &**file).collect(),
-        remove: edit.remove.clone(),
+        cursor: now.cursor,
+        next_lsn: now.next_lsn,
+        next_file: now.next_file,
+        add: add.into_iter().map(|file| &**file).collect(),
+        remove: remove.to_vec(),
     })
 }
 

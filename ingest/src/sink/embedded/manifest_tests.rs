@@ -25,6 +25,7 @@ fn file(id: u64) -> Arc<FileEntry> {
         measured_ms: None,
         unmeasured: false,
         blocks: vec![1, u32::MAX],
+        level: Level::Flushed,
     })
 }
 
@@ -75,7 +76,7 @@ fn records_add_up_and_survive_reopening_and_rewriting() {
         let remove = if n > 2 { vec![n - 2] } else { vec![] };
         manifest.commit(&edit(n * 10, &[n], &remove)).unwrap();
         if n % 400 == 0 {
-            assert_eq!(&found(&io, &dir), manifest.contents());
+            assert_eq!(found(&io, &dir), **manifest.contents());
         }
     }
     let end = RECORDS_BEFORE_CHECKPOINT + 10;
@@ -86,7 +87,7 @@ fn records_add_up_and_survive_reopening_and_rewriting() {
     assert_eq!((contents.cursor, contents.next_file), (end * 10, end + 1));
     let again = Manifest::find(&io, &dir).unwrap();
     let manifest = Manifest::open(Arc::new(io), &dir, log(), again).unwrap();
-    assert_eq!(manifest.contents(), &contents);
+    assert_eq!(**manifest.contents(), contents);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn any_cut_of_the_last_record_is_taken_as_torn_and_any_other_damage_is_refused()
     let (io, dir, mut manifest) = fresh();
     manifest.commit(&edit(5, &[1], &[])).unwrap();
     let before = read_all(&io, &dir.join(NAME)).unwrap();
-    let committed = manifest.contents().clone();
+    let committed = Contents::clone(manifest.contents());
     manifest.commit(&edit(9, &[2], &[])).unwrap();
     let whole = read_all(&io, &dir.join(NAME)).unwrap();
     for len in before.len()..whole.len() {

@@ -32,22 +32,25 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::wal::LogId;
 
 mod block;
+mod compact;
 mod decode;
 mod flush;
+mod graves;
 mod manifest;
 mod memtable;
 mod query;
+mod retain;
 mod scan;
 mod schema;
 mod sink;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod write;
 
 pub use query::{
@@ -55,14 +58,16 @@ pub use query::{
     Page, Position, SKETCH_ERROR, Seen, Silence, Stop, Turns, Which, batch_of, field_of,
     is_numeric, rows_of, schema_of,
 };
+pub use retain::{Expired, KindRetention, Removal, RetentionConfig};
 pub use schema::Table;
 pub use sink::{EmbeddedSink, SinkError};
+pub use snapshot::{Snapshot, SnapshotError};
 pub use store::{Store, StoreInfo, StoreStats, TableStats};
+pub use upkeep::Upkeep;
 pub use write::{WaterInterval, encode_readings};
 
 /// How the store gathers rows into files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedConfig {
     /// Rows in memory at which files are written.
     pub flush_rows: u64,
@@ -72,22 +77,52 @@ pub struct EmbeddedConfig {
     /// Age of the oldest row in memory at which files are written. Rows in memory are answered for
     /// like all others and are safe in the log, so a long age costs nothing but the log's segments,
     /// and a short one makes many small files.
-    #[serde(with = "humantime_text")]
     pub flush_age: Duration,
     /// Bytes taken from the log at once.
     pub feed_bytes: usize,
     /// Bytes of file footers kept in memory.
     pub footer_cache_bytes: usize,
     /// Pause after a first failed write; each further one doubles it.
-    #[serde(with = "humantime_text")]
     pub retry_first: Duration,
     /// Longest pause after failed writes.
-    #[serde(with = "humantime_text")]
     pub retry_longest: Duration,
     /// How long an ordered stop waits for the last rows to be in files before they are left to the
     /// log, which gives them again at the next start.
-    #[serde(with = "humantime_text")]
     pub stop_within: Duration,
+    /// How files are merged.
+    pub compaction: CompactionConfig,
+    /// How long what is stored is kept.
+    pub retention: RetentionConfig,
+}
+
+/// How the store merges its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// Whether it does.
+    pub enabled: bool,
+    /// Files of about one size that are merged into one.
+    pub min_files: usize,
+    /// Bytes that a merged file should have.
+    pub target_bytes: u64,
+    /// Memory for the files that are read at once.
+    pub memory_bytes: u64,
+    /// How long nothing must have come to a day that is over before its last merge.
+    pub quiet: Duration,
+    /// The share of the time that is spent merging, in percent.
+    pub share_percent: u32,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            min_files: 8,
+            target_bytes: 128 * 1024 * 1024,
+            memory_bytes: 256 * 1024 * 1024,
+            quiet: Duration::from_secs(600),
+            share_percent: 50,
+        }
+    }
 }
 
 impl Default for EmbeddedConfig {
@@ -101,24 +136,9 @@ impl Default for EmbeddedConfig {
             retry_first: Duration::from_millis(200),
             retry_longest: Duration::from_secs(10),
             stop_within: Duration::from_secs(30),
+            compaction: CompactionConfig::default(),
+            retention: RetentionConfig::default(),
         }
-    }
-}
-
-/// Durations as text, `60s`.
-mod humantime_text {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_duration(*value))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        humantime::parse_duration(&text)
-            .map_err(|e| D::Error::custom(format!("{text:?} is no duration such as 60s: {e}")))
     }
 }
 

@@ -41,6 +41,15 @@ pub(super) const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Rows of a page: what one device's query decodes at least.
 const PAGE_ROWS: usize = 8192;
 
+/// Why a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Rows leave memory: soon, and for a file that compaction will replace.
+    Flush,
+    /// Files become one that stays.
+    Compact,
+}
+
 /// A table of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
@@ -104,11 +113,14 @@ impl Table {
     }
 
     /// How its files are written.
-    pub(super) fn properties(self) -> WriterProperties {
+    pub(super) fn properties(self, purpose: Purpose) -> WriterProperties {
+        let level = match purpose {
+            Purpose::Flush => 1,
+            Purpose::Compact => 3,
+        };
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("loushan ", env!("CARGO_PKG_VERSION")).to_owned())
-            // Level 3 saves one percent of the bytes and costs half the speed.
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_data_page_row_count_limit(PAGE_ROWS)
             // The writer looks at the page's limits once per batch of this many values.

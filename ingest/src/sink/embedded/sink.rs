@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::EmbeddedConfig;
 use super::flush::Flusher;
 use super::store::Shared;
+use super::upkeep::{self, Bell, Upkeep};
 use crate::sink::{Fed, Feed, FeedError, SinkStatus};
 
 /// The store's writers' side, to be run on a task of its own.
@@ -17,6 +18,8 @@ use crate::sink::{Fed, Feed, FeedError, SinkStatus};
 pub struct EmbeddedSink {
     shared: Arc<Shared>,
     config: EmbeddedConfig,
+    upkeep: Option<Upkeep>,
+    bell: Arc<Bell>,
 }
 
 /// The sink had to stop. Whatever it held is in the log above its cursor.
@@ -41,9 +44,21 @@ pub enum SinkError {
         /// What kept them.
         why: String,
     },
+    /// The upkeep's thread cannot be started.
+    #[error("the store's upkeep cannot be started: {0}")]
+    Upkeep(std::io::Error),
     /// A flush died; a defect of this program.
     #[error("a flush died: {0}")]
     Died(JoinError),
+}
+
+/// Ends the upkeep when it is dropped.
+struct StopUpkeep(Arc<Bell>);
+
+impl Drop for StopUpkeep {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// A flush under way; it ends when the rows are stored, however often it has to try.
@@ -51,7 +66,15 @@ type Flushing = Pin<Box<dyn Future<Output = Result<Flusher, SinkError>> + Send>>
 
 impl EmbeddedSink {
     pub(super) fn new(shared: Arc<Shared>, config: EmbeddedConfig) -> Self {
-        Self { shared, config }
+        Self { shared, config, upkeep: None, bell: Arc::default() }
+    }
+
+    /// Has files merged and what has expired removed while the sink runs. Without it files are only
+    /// added.
+    #[must_use]
+    pub fn with_upkeep(mut self, upkeep: Upkeep) -> Self {
+        self.upkeep = Some(upkeep);
+        self
     }
 
     /// Where the feed has to start.
@@ -66,7 +89,32 @@ impl EmbeddedSink {
     /// # Errors
     /// See [`SinkError`]. Trouble with the disk is no error: it is published in the feed's status
     /// and tried again.
-    pub async fn run(self, mut feed: Feed) -> Result<(), SinkError> {
+    pub async fn run(mut self, feed: Feed) -> Result<(), SinkError> {
+        let upkeep = match self.upkeep.take() {
+            None => None,
+            Some(outside) => {
+                let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
+                Some(
+                    upkeep::start(shared, &self.config, outside, bell)
+                        .map_err(SinkError::Upkeep)?,
+                )
+            }
+        };
+        // However the sink ends, also if it is dropped.
+        let stop = StopUpkeep(Arc::clone(&self.bell));
+        let done = self.store(feed).await;
+        drop(stop);
+        if let Some(thread) = upkeep {
+            // It ends between two batches; whoever starts next must not find it at work.
+            let ended = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+            if !ended.is_ok_and(|ended| ended) {
+                tracing::error!("the store's upkeep died");
+            }
+        }
+        done
+    }
+
+    async fn store(self, mut feed: Feed) -> Result<(), SinkError> {
         let cursor = self.cursor();
         if feed.position() > cursor {
             return Err(SinkError::Gap { position: feed.position(), cursor });
@@ -99,6 +147,7 @@ impl EmbeddedSink {
                 done = async { Some(flushing.as_mut()?.await) }, if flushing.is_some() => {
                     flusher = done.transpose()?;
                     flushing = None;
+                    self.bell.ring();
                 }
                 fed = feed.next(self.config.feed_bytes, wait), if open => match fed? {
                     Fed::Frames { frames, up_to } => {
@@ -109,7 +158,11 @@ impl EmbeddedSink {
                             due.get_or_insert_with(|| Instant::now() + age);
                         }
                     }
-                    Fed::Closed => stop_by = Some(Instant::now() + self.config.stop_within),
+                    Fed::Closed => {
+                        // The disk is the last flush's now.
+                        self.bell.stop();
+                        stop_by = Some(Instant::now() + self.config.stop_within);
+                    }
                 },
                 () = at(stop_by), if stop_by.is_some() => {
                     let figures = status.figures();

@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::graves::Graves;
 use super::manifest::{self, Contents, Edit, Manifest};
 use super::memtable::Memtable;
 use super::scan::Files;
 use super::schema::Table;
 use super::sink::EmbeddedSink;
+use super::upkeep::Trouble;
 use super::{EmbeddedConfig, OpenError};
 use crate::io::Io;
 use crate::pipeline::frame::DurableFrame;
@@ -34,6 +36,10 @@ pub(super) struct Shared {
     pub(super) manifest: Mutex<Manifest>,
     /// The number of the next file.
     pub(super) next_file: AtomicU64,
+    /// Files that are the store's no more, as long as somebody may read them.
+    pub(super) graves: Graves,
+    /// What keeps the upkeep from its work.
+    pub(super) trouble: Mutex<Trouble>,
     /// Held for moments only: to look, to push frames, to publish a commit.
     pub(super) state: RwLock<State>,
 }
@@ -125,7 +131,7 @@ impl Store {
             return Err(OpenError::NoManifest { path: dir.join(path) });
         }
         let manifest = Manifest::open(Arc::clone(&io), dir, log_id, found)?;
-        let contents = manifest.contents().clone();
+        let contents = Arc::clone(manifest.contents());
         let named: BTreeSet<PathBuf> = contents.files.values().map(|file| file.path()).collect();
         for file in contents.files.values() {
             check_size(&*io, &dir.join(file.path()), file.bytes)?;
@@ -141,14 +147,44 @@ impl Store {
             dir: dir.to_owned(),
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(contents.next_file),
+            graves: Graves::default(),
+            trouble: Mutex::default(),
             state: RwLock::new(State {
-                files: Arc::new(contents),
+                files: contents,
                 flushing: None,
                 active: Memtable::default(),
                 position,
             }),
         });
         Ok((Self(Arc::clone(&shared)), EmbeddedSink::new(shared, config)))
+    }
+
+    /// Opens the store in `dir` to ask it, while nobody writes to it; `None` where there is none.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read or is damaged.
+    pub fn open_read_only(
+        io: Arc<dyn Io>,
+        dir: &Path,
+        config: &EmbeddedConfig,
+    ) -> Result<Option<Self>, OpenError> {
+        let Some(found) = Manifest::find(&*io, dir)? else { return Ok(None) };
+        let manifest = Manifest::read_only(Arc::clone(&io), dir, found);
+        let contents = manifest.contents().clone();
+        Ok(Some(Self(Arc::new(Shared {
+            files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
+            io,
+            dir: dir.to_owned(),
+            manifest: Mutex::new(manifest),
+            next_file: AtomicU64::new(contents.next_file),
+            state: RwLock::new(State {
+                position: contents.cursor,
+                files: Arc::new(contents),
+                flushing: None,
+                active: Memtable::default(),
+            }),
+        }))))
     }
 
     /// The sink's cursor: everything of the log up to here is in files.
@@ -168,6 +204,12 @@ impl Store {
     pub fn max_lsn(&self) -> u64 {
         let state = self.0.state.read();
         state.position.max(state.files.next_lsn.saturating_sub(1))
+    }
+
+    /// What keeps the store's upkeep from its work, for people.
+    #[must_use]
+    pub fn upkeep_trouble(&self) -> Option<String> {
+        self.0.trouble.lock().text()
     }
 
     /// How much the store holds.
@@ -236,14 +278,36 @@ impl Shared {
     /// Commits a change and shows it to queries in the same moment. `flushed` says that the rows
     /// of the flushing memtable are in the files the change adds.
     pub(super) fn commit(&self, edit: &Edit, flushed: bool) -> std::io::Result<()> {
+        self.publish(&mut self.manifest.lock(), edit, flushed)
+    }
+
+    /// Deletes files that are the store's no more and that nobody reads; returns how many are read.
+    /// Blocks.
+    pub(super) fn clear_graves(&self) -> usize {
+        self.graves.clear(&*self.io, &self.dir)
+    }
+
+    /// Commits a change that takes files out, if all of them are still there; says whether.
+    pub(super) fn replace(&self, edit: &Edit) -> std::io::Result<bool> {
         let mut manifest = self.manifest.lock();
-        manifest.commit(edit)?;
-        let files = Arc::new(manifest.contents().clone());
-        let mut state = self.state.write();
-        state.files = files;
-        if flushed {
-            state.flushing = None;
+        if !edit.remove.iter().all(|id| manifest.contents().files.contains_key(id)) {
+            return Ok(false);
         }
+        self.publish(&mut manifest, edit, false).map(|()| true)
+    }
+
+    fn publish(&self, manifest: &mut Manifest, edit: &Edit, flushed: bool) -> std::io::Result<()> {
+        let before = Arc::clone(manifest.contents());
+        manifest.commit(edit)?;
+        {
+            let mut state = self.state.write();
+            state.files = Arc::clone(manifest.contents());
+            if flushed {
+                state.flushing = None;
+            }
+        }
+        let removed = edit.remove.iter().filter_map(|id| before.files.get(id));
+        self.graves.bury(removed.cloned());
         Ok(())
     }
 }

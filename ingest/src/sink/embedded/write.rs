@@ -1,5 +1,6 @@
-//! From rows to the bytes of a Parquet file.
+//! From rows to the bytes of a Parquet file: whole in memory, or as a stream of batches.
 
+use std::io;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
@@ -18,7 +19,107 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 
-use super::schema::{self, ROW_GROUP_ROWS, Table};
+use super::block::BlockWriter;
+use super::schema::{self, Purpose, ROW_GROUP_ROWS, Table};
+use crate::io::IoFile;
+
+/// A file could not be written; what is there of it is to be deleted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// The disk refused.
+    #[error(transparent)]
+    Io(io::Error),
+    /// These are no rows of the table.
+    #[error(transparent)]
+    Encode(ParquetError),
+}
+
+impl From<ParquetError> for WriteError {
+    fn from(why: ParquetError) -> Self {
+        match why {
+            ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+                Ok(refused) => Self::Io(*refused),
+                Err(inner) => Self::Encode(ParquetError::External(inner)),
+            },
+            why => Self::Encode(why),
+        }
+    }
+}
+
+/// Writes a file of a table as a stream, with no more of it in memory than one row group, encoded.
+///
+/// Nothing is synced and nothing renamed here: that is the caller's, who knows when the file counts.
+/// Dropped before [`TableWriter::finish`], or after an error, it leaves a file that is none.
+pub(super) struct TableWriter {
+    writer: ArrowWriter<BlockWriter>,
+    file: Arc<dyn IoFile>,
+    rows: u64,
+}
+
+/// A whole file, not yet synced.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) file: Arc<dyn IoFile>,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    /// The checksums of its blocks, as the manifest keeps them.
+    pub(super) blocks: Vec<u32>,
+}
+
+impl TableWriter {
+    /// Into a file that was just created.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn new(
+        table: Table,
+        purpose: Purpose,
+        file: Box<dyn IoFile>,
+    ) -> Result<Self, WriteError> {
+        let file: Arc<dyn IoFile> = Arc::from(file);
+        let writer = encoder(table, purpose, BlockWriter::new(Arc::clone(&file)))?;
+        Ok(Self { writer, file, rows: 0 })
+    }
+
+    /// Takes the next rows, of any number. All batches together must be sorted as the table is; the
+    /// columns are those of [`Table::schema`].
+    ///
+    /// # Errors
+    /// When the disk refuses, or when these are other columns.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
+        self.writer.write(batch)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Bytes of the row groups that are complete.
+    pub(super) fn bytes_written(&self) -> usize {
+        self.writer.bytes_written()
+    }
+
+    /// Writes what is left and the footer.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn finish(mut self) -> Result<Written, WriteError> {
+        self.writer.finish()?;
+        let (bytes, blocks) = self.writer.inner_mut().finish().map_err(WriteError::Io)?;
+        Ok(Written { file: self.file, rows: self.rows, bytes, blocks })
+    }
+}
+
+/// What both ways of writing have in common.
+fn encoder<W: io::Write + Send>(
+    table: Table,
+    purpose: Purpose,
+    to: W,
+) -> Result<ArrowWriter<W>, ParquetError> {
+    // The Arrow schema beside Parquet's own would say nothing more and weigh kilobytes a file.
+    let options = ArrowWriterOptions::new()
+        .with_properties(table.properties(purpose))
+        .with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(to, table.schema(), options)
+}
 
 /// One interval of a water meter's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,17 +191,14 @@ fn encode<T>(
     rows: &[T],
     batch: impl Fn(&[T]) -> Result<RecordBatch, ParquetError>,
 ) -> Result<Vec<u8>, ParquetError> {
-    // The Arrow schema beside Parquet's own would say nothing more and weigh kilobytes a file.
-    let options = ArrowWriterOptions::new()
-        .with_properties(table.properties())
-        .with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), table.schema(), options)?;
+    let mut writer = encoder(table, Purpose::Flush, Vec::new())?;
     for rows in rows.chunks(ROW_GROUP_ROWS) {
         writer.write(&batch(rows)?)?;
     }
     writer.into_inner()
 }
 
+/// The columns of rows in memory, in the order given.
 pub(super) fn reading_batch(kind: Kind, rows: &[&Row]) -> Result<RecordBatch, ParquetError> {
     let mut columns: Vec<ArrayRef> = Vec::new();
     if kind != Kind::StationStatus {
@@ -146,7 +244,8 @@ pub(super) fn reading_batch(kind: Kind, rows: &[&Row]) -> Result<RecordBatch, Pa
     Ok(RecordBatch::try_new(Table::Readings(kind).schema(), columns)?)
 }
 
-fn interval_batch(rows: &[WaterInterval]) -> Result<RecordBatch, ParquetError> {
+/// The columns of intervals, in the order given.
+pub(super) fn interval_batch(rows: &[WaterInterval]) -> Result<RecordBatch, ParquetError> {
     let columns: Vec<ArrayRef> = vec![
         // An IMEI has 15 digits, so none is lost here.
         Arc::new(Int64Array::from_iter(rows.iter().map(|r| imei_number(r.imei)))),
@@ -229,3 +328,7 @@ fn words<'a>(table: &EnumTable, values: impl Iterator<Item = Option<Value<'a>>>)
     }
     Arc::new(column.finish())
 }
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod merge;
 mod model;
 mod rows;
 mod running;

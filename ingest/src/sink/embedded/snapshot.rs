@@ -1,0 +1,110 @@
+//! A copy of one version of the store, for readers outside and for backups.
+//!
+//! It is a folder of hard links, or of copies where there can be none: it costs no disk until the
+//! store lets go of the files, is never changed, and opens with whatever reads Parquet. The manifest
+//! is written into it last: a folder without one is a snapshot that was cut off, and is good for
+//! nothing. With it the folder is a store, as of its cursor, that goes with the same log.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::manifest::{self, partition_path};
+use super::store::Store;
+use crate::io::write_all_at;
+
+/// Bytes of a snapshot's name.
+const MAX_NAME: usize = 64;
+
+/// A snapshot that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Everything of the log up to here is in it.
+    pub cursor: u64,
+    /// Its files.
+    pub files: u64,
+    /// Readings in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A snapshot was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The name will not do.
+    #[error("{0:?} is no name of a snapshot: 1 to 64 of a-z A-Z 0-9 . _ -, the first no dot")]
+    Name(String),
+    /// There is one already, or what is left of one.
+    #[error("{} is there already; take another name, or remove it", .0.display())]
+    Exists(PathBuf),
+    /// The file system refused.
+    #[error("{path}: {why}", path = path.display())]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        why: io::Error,
+    },
+}
+
+impl Store {
+    /// Makes the folder `name` in `parent` a snapshot of what is in files now. Blocks.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]. What was made of the folder until then is removed as far as that goes.
+    pub fn snapshot(&self, parent: &Path, name: &str) -> Result<Snapshot, SnapshotError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty()
+            || name.len() > MAX_NAME
+            || name.starts_with('.')
+            || !name.chars().all(fits)
+        {
+            return Err(SnapshotError::Name(name.chars().take(MAX_NAME).collect()));
+        }
+        let path = parent.join(name);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |why| SnapshotError::Io { path, why }
+        };
+        let io = &*self.0.io;
+        if io.exists(&path).map_err(failed(&path))? {
+            return Err(SnapshotError::Exists(path));
+        }
+        // As long as we hold it none of its files is deleted.
+        let contents = Arc::clone(&self.0.state.read().files);
+        let mut folders = BTreeSet::new();
+        for file in contents.files.values() {
+            let folder = path.join(partition_path(file.table, file.day));
+            if folders.insert(folder.clone()) {
+                io.create_dir_all(&folder).map_err(failed(&folder))?;
+            }
+            let (from, to) = (self.0.dir.join(file.path()), path.join(file.path()));
+            io.link_or_copy(&from, &to).map_err(failed(&to))?;
+        }
+        io.create_dir_all(&path).map_err(failed(&path))?;
+        folders.iter().try_for_each(|folder| io.sync_dir(folder).map_err(failed(folder)))?;
+        let named = path.join(manifest::NAME);
+        let write = || {
+            let bytes = self.0.manifest.lock().copy(&contents)?;
+            let file = io.create_new(&named)?;
+            write_all_at(&*file, &bytes, 0)?;
+            file.sync_data()?;
+            io.sync_dir(&path)
+        };
+        write().map_err(failed(&named))?;
+        let files = contents.files.values();
+        let readings = files.clone().filter(|file| file.table.kind().is_some());
+        Ok(Snapshot {
+            cursor: contents.cursor,
+            files: contents.files.len() as u64,
+            rows: readings.map(|file| file.rows).sum(),
+            bytes: files.map(|file| file.bytes).sum(),
+            path,
+        })
+    }
+}
