@@ -18,9 +18,11 @@ mod events;
 mod export;
 mod http;
 mod query;
+mod replay;
 mod serve;
 mod signals;
 mod simulate;
+mod sink;
 mod store;
 mod table;
 mod user;
@@ -64,9 +66,14 @@ enum Command {
     Query(query::Command),
     /// Write all readings of a kind to a file.
     Export(export::Args),
-    /// Look at what was rejected.
+    /// Look at what was rejected, and have it decided again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Look at the sinks, and pause, resume, rewind or remove one.
+    #[command(subcommand)]
+    Sink(sink::Command),
+    /// Give a sink readings of the past again.
+    Replay(replay::Args),
 }
 
 /// Why a command did not succeed.
@@ -104,6 +111,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Query(command) => query::run(&command),
         Command::Export(args) => export::run(&args),
         Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Sink(command) => sink::run(&command),
+        Command::Replay(args) => replay::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -335,3 +335,50 @@ fn write_letters_with(
 pub(crate) fn as_f64(bytes: u64) -> f64 {
     bytes as f64
 }
+
+/// For tests: letters as an earlier build could have left them.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use loushan_schemas::time::ReceiveTime;
+
+    use super::*;
+    use crate::pipeline::frame::Reject;
+
+    /// A publish of which this is rejected.
+    pub(crate) struct Letter {
+        pub(crate) lsn: u64,
+        pub(crate) received_ns: i64,
+        pub(crate) topic: String,
+        pub(crate) reading: Option<u32>,
+        pub(crate) payload: Vec<u8>,
+    }
+
+    /// Appends letters to a folder whose sink is not writing.
+    pub(crate) fn write(io: Arc<dyn Io>, dir: &Path, log_id: LogIdBytes, letters: &[Letter]) {
+        let config = DeadLetterConfig::default();
+        let mut files = LetterFiles::open(io, dir.to_owned(), log_id, config).unwrap();
+        // The sink's own cursor is not to move.
+        let cursor = files.cursor();
+        for letter in letters {
+            let frame = DurableFrame {
+                lsn: letter.lsn,
+                received: ReceiveTime::from_ns(letter.received_ns),
+                topic: letter.topic.as_str().into(),
+                payload: Bytes::copy_from_slice(&letter.payload),
+                rows: Vec::new(),
+                rejects: vec![Reject {
+                    reason: RejectReason::Undecodable,
+                    reading: letter.reading,
+                }],
+                duplicates: 0,
+            };
+            let of_frame = letters_of(&frame);
+            let contexts = vec![of_frame.context.as_slice(); of_frame.letters.len()];
+            files.append_with(&of_frame.letters, &contexts, cursor).unwrap();
+        }
+    }
+}

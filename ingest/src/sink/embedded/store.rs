@@ -177,10 +177,12 @@ impl Store {
             io,
             dir: dir.to_owned(),
             manifest: Mutex::new(manifest),
+            graves: Graves::default(),
+            trouble: Mutex::default(),
             next_file: AtomicU64::new(contents.next_file),
             state: RwLock::new(State {
                 position: contents.cursor,
-                files: Arc::new(contents),
+                files: contents,
                 flushing: None,
                 active: Memtable::default(),
             }),
