@@ -18,7 +18,7 @@ use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
 use crate::sink::embedded::EmbeddedConfig;
-use crate::sink::influx::{InfluxConfig, Token};
+use crate::sink::influx::{InfluxConfig, Scheme, Token};
 use crate::wal::{LogOptions, SyncPolicy};
 
 /// The whole configuration, in the terms of the components it is for.
@@ -371,6 +371,26 @@ fn influx(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
         max_backoff: values.duration(&key("max_backoff"))?,
         held_bytes: values.count(&key("held_bytes"))?,
         flush_within: values.duration(&key("flush_within"))?,
+        ..influx_server(values, section)?
+    })
+}
+
+/// How an InfluxDB sink speaks to its server.
+fn influx_server(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
+    let key = |name: &str| format!("{section}.{name}");
+    Some(InfluxConfig {
+        create_bucket: values.0.get(&key("create_bucket"))? == Setting::Bool(true),
+        token_file: values.path(&key("token_file")),
+        auth: Scheme::from_word(&values.text(&key("auth"))?)?,
+        ca_file: values.path(&key("ca_file")),
+        client_certificate: values.path(&key("client_certificate")),
+        client_key: values.path(&key("client_key")),
+        connections: values.count(&key("connections"))?,
+        connect_timeout: values.duration(&key("connect_timeout"))?,
+        write_timeout: values.duration(&key("write_timeout"))?,
+        max_retry_after: values.duration(&key("max_retry_after"))?,
+        late_after: values.duration(&key("late_after"))?,
+        ..InfluxConfig::default()
     })
 }
 

@@ -55,7 +55,7 @@ pub enum Kind {
     Secret,
     /// A path.
     Path,
-    /// An `http://` address.
+    /// An `http://` or `https://` address.
     Url,
     /// IP address and port.
     Address,
@@ -128,10 +128,10 @@ impl Kind {
             Self::Path => Setting::Path(PathBuf::from(text)),
             Self::Url => {
                 let url = Url::parse(text).ok()?;
-                // `influxdb2` drops a base path, and credentials in a URL end in logs.
-                let plain = url.scheme() == "http"
+                // Credentials in a URL end in logs.
+                let plain = matches!(url.scheme(), "http" | "https")
                     && url.host_str().is_some()
-                    && url.path() == "/"
+                    && url.fragment().is_none()
                     && url.username().is_empty()
                     && url.password().is_none()
                     && url.query().is_none();
@@ -162,7 +162,9 @@ impl Kind {
         match self {
             Self::Text | Self::Secret => "text, not empty".to_owned(),
             Self::Path => "a path".to_owned(),
-            Self::Url => "an address such as \"http://127.0.0.1:8086\", without path".to_owned(),
+            Self::Url => {
+                "an address such as \"http://127.0.0.1:8086\", without user or query".to_owned()
+            }
             Self::Address => "an IP address and port such as \"127.0.0.1:1883\"".to_owned(),
             Self::Listen => {
                 "an IP address and port such as \"127.0.0.1:1883\", or \"off\"".to_owned()

@@ -162,9 +162,9 @@ pub static METRICS: &[Metric] = &[
         "Damaged stretches of the dead letter passed over.",
     ),
     gauge("loushan_dead_letter_bytes", "Bytes of the dead letter on disk."),
-    gauge("loushan_influx_held_bytes", "Bytes waiting in memory for the InfluxDB server."),
-    seconds("loushan_influx_request_seconds", "How long the InfluxDB server took to answer."),
-    counter("loushan_influx_requests_total", "Requests to the InfluxDB server, by answer."),
+    gauge("loushan_influx_held_bytes", "Bytes waiting in memory for an InfluxDB server."),
+    seconds("loushan_influx_request_seconds", "How long an InfluxDB server took to answer."),
+    counter("loushan_influx_requests_total", "Requests to an InfluxDB server, by answer."),
     // The sinks, by name.
     counter("loushan_sink_fed_readings_total", "Readings given to the sink."),
     counter("loushan_sink_stored_readings_total", "Readings the sink stored."),
@@ -187,6 +187,7 @@ pub static METRICS: &[Metric] = &[
     gauge("loushan_sink_lag_bytes", "Their bytes in the log, about."),
     gauge("loushan_sink_lag_seconds", "The age of the oldest of them."),
     gauge("loushan_sink_running", "0 while the sink is paused, removed, or to be begun again."),
+    gauge("loushan_sink_oldest_seconds", "How long the oldest reading a sink holds has been held."),
     gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
 ];
 

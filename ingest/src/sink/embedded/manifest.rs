@@ -264,7 +264,8 @@ impl Manifest {
     /// A found manifest, to be read by: nothing is written, and no record can be committed.
     pub(super) fn read_only(io: Arc<dyn Io>, dir: &Path, found: Found) -> Self {
         let (path, log_id) = (dir.join(NAME), found.log_id);
-        Self { io, path, log_id, contents: Arc::new(found.contents), records: 0, tail: None }
+        let contents = Arc::new(found.contents);
+        Self { io, path, log_id, contents, records: 0, tail: None }
     }
 
     pub(super) fn contents(&self) -> &Arc<Contents> {

@@ -171,7 +171,7 @@ impl Store {
     ) -> Result<Option<Self>, OpenError> {
         let Some(found) = Manifest::find(&*io, dir)? else { return Ok(None) };
         let manifest = Manifest::read_only(Arc::clone(&io), dir, found);
-        let contents = manifest.contents().clone();
+        let contents = Arc::clone(manifest.contents());
         Ok(Some(Self(Arc::new(Shared {
             files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
             io,
@@ -180,6 +180,8 @@ impl Store {
             graves: Graves::default(),
             trouble: Mutex::default(),
             next_file: AtomicU64::new(contents.next_file),
+            graves: Graves::default(),
+            trouble: Mutex::default(),
             state: RwLock::new(State {
                 position: contents.cursor,
                 files: contents,

@@ -4,8 +4,10 @@
 
 mod crash;
 mod damage;
+mod golden;
 mod merge;
 mod model;
+mod questions;
 mod rows;
 mod running;
 mod support;
