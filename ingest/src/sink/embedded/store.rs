@@ -177,8 +177,6 @@ impl Store {
             io,
             dir: dir.to_owned(),
             manifest: Mutex::new(manifest),
-            graves: Graves::default(),
-            trouble: Mutex::default(),
             next_file: AtomicU64::new(contents.next_file),
             graves: Graves::default(),
             trouble: Mutex::default(),
