@@ -198,7 +198,7 @@ pub static SECTIONS: &[Section] = &[
             key(
                 "url",
                 Kind::Url,
-                Required("http://127.0.0.1:8086"),
+                Required("https://influx.example:8086"),
                 "The server. A path is kept: a proxy's, or \"/v1/influxdb\" of GreptimeDB.",
             ),
             key(
@@ -229,7 +229,7 @@ pub static SECTIONS: &[Section] = &[
                 "token_file",
                 Kind::Path,
                 Unset("/run/secrets/influx-token"),
-                "A file with the token instead, read again when the server refuses it.",
+                "A file with the token, which goes before token. Read again when the server refuses it.",
             ),
             key(
                 "auth",

@@ -359,38 +359,29 @@ fn influx(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
         },
         org: values.text(&key("org"))?,
         bucket: values.text(&key("bucket"))?,
-        token: match values.0.get(&key("token"))? {
-            Setting::Secret(token) => Token::new(token.reveal()),
-            _ => return None,
-        },
-        batch_points: values.count(&key("batch_points"))?,
-        batch_bytes: values.count(&key("batch_bytes"))?,
-        batch_age: values.duration(&key("batch_age"))?,
-        timeout: values.duration(&key("timeout"))?,
-        gzip: values.0.get(&key("gzip"))? == Setting::Bool(true),
-        max_backoff: values.duration(&key("max_backoff"))?,
-        held_bytes: values.count(&key("held_bytes"))?,
-        flush_within: values.duration(&key("flush_within"))?,
-        ..influx_server(values, section)?
-    })
-}
-
-/// How an InfluxDB sink speaks to its server.
-fn influx_server(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
-    let key = |name: &str| format!("{section}.{name}");
-    Some(InfluxConfig {
         create_bucket: values.0.get(&key("create_bucket"))? == Setting::Bool(true),
+        token: match values.0.get(&key("token")) {
+            Some(Setting::Secret(token)) => Token::new(token.reveal()),
+            _ => Token::default(),
+        },
         token_file: values.path(&key("token_file")),
         auth: Scheme::from_word(&values.text(&key("auth"))?)?,
         ca_file: values.path(&key("ca_file")),
         client_certificate: values.path(&key("client_certificate")),
         client_key: values.path(&key("client_key")),
         connections: values.count(&key("connections"))?,
+        batch_points: values.count(&key("batch_points"))?,
+        batch_bytes: values.count(&key("batch_bytes"))?,
+        batch_age: values.duration(&key("batch_age"))?,
         connect_timeout: values.duration(&key("connect_timeout"))?,
         write_timeout: values.duration(&key("write_timeout"))?,
+        timeout: values.duration(&key("timeout"))?,
+        gzip: values.0.get(&key("gzip"))? == Setting::Bool(true),
+        max_backoff: values.duration(&key("max_backoff"))?,
         max_retry_after: values.duration(&key("max_retry_after"))?,
         late_after: values.duration(&key("late_after"))?,
-        ..InfluxConfig::default()
+        held_bytes: values.count(&key("held_bytes"))?,
+        flush_within: values.duration(&key("flush_within"))?,
     })
 }
 

@@ -183,11 +183,11 @@ pub static METRICS: &[Metric] = &[
     gauge("loushan_sink_residue_readings", "Readings the sink's figures leave unexplained."),
     gauge("loushan_sink_cursor_lsn", "Up to here everything is durably stored by the sink."),
     gauge("loushan_sink_position_lsn", "Up to here everything was given to the sink."),
+    gauge("loushan_sink_oldest_seconds", "How long the oldest reading a sink holds has been held."),
     gauge("loushan_sink_lag_frames", "Frames of the log the sink has not stored."),
     gauge("loushan_sink_lag_bytes", "Their bytes in the log, about."),
     gauge("loushan_sink_lag_seconds", "The age of the oldest of them."),
     gauge("loushan_sink_running", "0 while the sink is paused, removed, or to be begun again."),
-    gauge("loushan_sink_oldest_seconds", "How long the oldest reading a sink holds has been held."),
     gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
 ];
 
