@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use crate::io::sim::{PowerLoss, SimIo};
 use crate::io::{read_all, replace_file};
 use crate::readiness::Component;
 
+mod replay;
+mod room;
 mod router;
 mod server;
 mod sinks;
