@@ -1,4 +1,7 @@
 //! From the columns of a file back to rows.
+//!
+//! A file may be older than a column or newer than this build; what that means is the schema's rule
+//! (see `schema`): a nullable column that is missing is null, an unknown one is not looked at.
 
 use std::collections::HashMap;
 
@@ -34,6 +37,15 @@ impl<'a> Columns<'a> {
         let column = self.0.column_by_name(name).ok_or_else(|| missing(name))?;
         column.as_string_opt().ok_or_else(|| mistyped(name, column))
     }
+
+    /// A nullable column, where the file has it.
+    fn if_there<C>(
+        &self,
+        name: &str,
+        column: impl Fn(&Self, &str) -> Result<C, Fault>,
+    ) -> Result<Option<C>, Fault> {
+        self.0.column_by_name(name).map(|_| column(self, name)).transpose()
+    }
 }
 
 fn missing(name: &str) -> Fault {
@@ -48,8 +60,11 @@ fn bad(name: &str) -> Fault {
     format!("column {name} holds a value that cannot be")
 }
 
-fn some<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> Option<T::Native> {
-    column.is_valid(row).then(|| column.value(row))
+fn some<T: ArrowPrimitiveType>(
+    column: Option<&PrimitiveArray<T>>,
+    row: usize,
+) -> Option<T::Native> {
+    column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
 }
 
 fn time(name: &str, micros: i64) -> Result<DeviceTime, Fault> {
@@ -93,7 +108,7 @@ pub(super) fn readings(kind: Kind, batch: &RecordBatch) -> Result<Vec<Row>, Faul
     let columns = Columns(batch);
     let imeis = match kind {
         Kind::StationStatus => None,
-        _ => Some(columns.numbers::<Int64Type>(col::IMEI)?),
+        _ => columns.if_there(col::IMEI, Columns::numbers::<Int64Type>)?,
     };
     let boot_epoch = columns.numbers::<UInt32Type>(col::BOOT_EPOCH)?;
     let seq = columns.numbers::<UInt64Type>(col::SEQ)?;
@@ -104,17 +119,18 @@ pub(super) fn readings(kind: Kind, batch: &RecordBatch) -> Result<Vec<Row>, Faul
     let replay = batch.column_by_name(col::REPLAY).ok_or_else(|| missing(col::REPLAY))?;
     let replay = replay.as_boolean_opt().ok_or_else(|| mistyped(col::REPLAY, replay))?;
     let lsn = columns.numbers::<UInt64Type>(col::LSN)?;
-    let measured = columns.numbers::<TimestampMicrosecondType>(col::MEASURED)?;
-    let heard = columns.numbers::<TimestampMicrosecondType>(col::HEARD)?;
+    let time_if_there = Columns::numbers::<TimestampMicrosecondType>;
+    let measured = columns.if_there(col::MEASURED, time_if_there)?;
+    let heard = columns.if_there(col::HEARD, time_if_there)?;
     let received = columns.numbers::<TimestampMicrosecondType>(col::RECEIVED)?;
     let effective = columns.numbers::<TimestampMicrosecondType>(col::EFFECTIVE)?;
     let source = columns.texts(col::TIME_SOURCE)?;
     let quality = columns.numbers::<UInt8Type>(col::QUALITY)?;
-    let reason = columns.texts(col::REASON)?;
+    let reason = columns.if_there(col::REASON, Columns::texts)?;
 
     let mut rows = Vec::with_capacity(batch.num_rows());
     for i in 0..batch.num_rows() {
-        let reason = match reason.is_valid(i).then(|| reason.value(i)) {
+        let reason = match reason.filter(|r| r.is_valid(i)).map(|r| r.value(i)) {
             Some(word) => Some(QualityReason::from_text(word).ok_or_else(|| bad(col::REASON))?),
             None => None,
         };
@@ -133,7 +149,7 @@ pub(super) fn readings(kind: Kind, batch: &RecordBatch) -> Result<Vec<Row>, Faul
             batch_seq: batch_seq.value(i),
             replay: replay.value(i),
             reading: Reading {
-                imei: imeis.and_then(|column| some(column, i)).map(imei).transpose()?,
+                imei: some(imeis, i).map(imei).transpose()?,
                 boot_epoch: boot_epoch.value(i),
                 seq: seq.value(i),
                 times,

@@ -23,8 +23,16 @@
 //! (15 digits), and pandas and DuckDB read it as a number out of any other table it will be joined
 //! with. Numbers lose leading zeros; `printf('%015d', imei)` prints all 15 digits.
 //!
-//! A column may be added, never renamed or retyped: a reader takes a column it misses for null and
-//! does not look at one it does not know.
+//! # How the schema grows
+//! A column may be added, at the end of its group and nullable; none is ever renamed, retyped or
+//! removed. So today's reader reads every file there was: a nullable column that a file does not
+//! have is null in all its rows, one that only a newer build knows is not looked at, and the columns
+//! that are never null are those of the first version, without which a file is damaged. A reader from
+//! outside that opens old and new files together says so (`union_by_name = true` in DuckDB).
+//!
+//! Who adds one raises [`SCHEMA_VERSION`], which every file names in its footer (key
+//! `loushan.schema`), and keeps golden files of the new version beside the old ones, which stay:
+//! `tests/golden.rs` says how, and fails until it is done.
 
 use std::sync::Arc;
 
@@ -32,10 +40,12 @@ use arrow_schema::{DataType, Field as Column, Schema, TimeUnit};
 use loushan_schemas::field::{Field, FieldType};
 use loushan_schemas::kind::Kind;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::SortingColumn;
+use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+/// The version of all tables' columns; see the module for when it is raised.
+pub(super) const SCHEMA_VERSION: u32 = 1;
 /// Rows of a row group: what is pruned together, and what a full read holds at once.
 pub(super) const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Rows of a page: what one device's query decodes at least.
@@ -127,7 +137,11 @@ impl Table {
             .set_write_batch_size(PAGE_ROWS)
             // Of most columns nobody asks for a range, and footers of small files weigh.
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_sorting_columns(Some(self.sorting()));
+            .set_sorting_columns(Some(self.sorting()))
+            .set_key_value_metadata(Some(vec![KeyValue::new(
+                "loushan.schema".to_owned(),
+                SCHEMA_VERSION.to_string(),
+            )]));
         for name in [IMEI, STATION, EFFECTIVE, INTERVAL_END, LSN] {
             properties = properties
                 .set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Page);

@@ -1,0 +1,90 @@
+//! What is printed.
+
+use serde_json::Value as Json;
+
+use crate::fill::Filled;
+use crate::questions::{Answers, Timed};
+
+/// Columns named for each table, the heaviest first.
+const COLUMNS: usize = 12;
+
+#[allow(clippy::cast_precision_loss)] // sizes and counts to print
+pub(crate) fn print(filled: &Filled, answers: &Answers, beside: Option<&Json>) {
+    let readings = filled.readings as f64;
+    println!(
+        "{} readings in {:.0} s of generation and flushes ({:.0} readings/s)",
+        filled.readings,
+        filled.seconds,
+        readings / filled.seconds
+    );
+    println!();
+    let tables = beside.map(|beside| beside["tables"].as_object().unwrap());
+    println!("{:<44} {:>12} {:>12} {:>8}", "", "loushan", "DuckDB", "ratio");
+    let line = |name: &str, ours: f64, theirs: Option<f64>| {
+        let theirs_text = theirs.map_or("-".to_owned(), |theirs| format!("{theirs:.2}"));
+        let ratio = theirs.map_or("-".to_owned(), |theirs| format!("{:.2}", ours / theirs));
+        println!("{name:<44} {ours:>12.2} {theirs_text:>12} {ratio:>8}");
+    };
+    let copied = tables.map(|tables| {
+        tables.values().map(|table| table["copy"].as_f64().unwrap()).sum::<f64>() / readings
+    });
+    line("bytes a reading, everything on disk", answers.bytes as f64 / readings, copied);
+    let ms = |name: &str| {
+        Some(Timed {
+            ms: beside?[name]["ms"].as_array()?.iter().filter_map(Json::as_f64).collect(),
+            rows: beside?[name]["rows"].as_u64()?,
+        })
+    };
+    for (name, key, ours) in [
+        ("last hour of one device, ms", "hour", &answers.hour),
+        ("a day of one device, ms", "day", &answers.day),
+    ] {
+        let theirs = ms(key);
+        if let Some(theirs) = &theirs {
+            assert_eq!(ours.rows, theirs.rows, "{name}: the answers differ");
+        }
+        for (part, of) in [("median", 0.5), ("slowest", 1.0)] {
+            let theirs = theirs.as_ref().map(|theirs| quantile(theirs, of));
+            line(&format!("{name}, {part}"), quantile(ours, of), theirs);
+        }
+    }
+    line("opening the store, ms", answers.open.as_secs_f64() * 1000.0, None);
+    println!("{:<44} {:>12}", "files", answers.files);
+    for (name, table) in tables.into_iter().flatten() {
+        print_table(name, table, readings);
+    }
+}
+
+fn quantile(timed: &Timed, of: f64) -> f64 {
+    let mut ms = timed.ms.clone();
+    ms.sort_by(f64::total_cmp);
+    ms[((ms.len() - 1) as f64 * of) as usize]
+}
+
+fn print_table(name: &str, table: &Json, readings: f64) {
+    let (bytes, rows) = (table["bytes"].as_f64().unwrap(), table["rows"].as_f64().unwrap());
+    println!();
+    println!(
+        "{name}: {rows} rows in {} files, {:.2} B a row ({:.2} of the bytes a reading); DuckDB's copy \
+         {:.2} B, ratio {:.2}",
+        table["files"],
+        bytes / rows,
+        bytes / readings,
+        table["copy"].as_f64().unwrap() / rows,
+        bytes / table["copy"].as_f64().unwrap()
+    );
+    let mut columns: Vec<(&String, f64)> = table["columns"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(column, bytes)| (column, bytes.as_f64().unwrap()))
+        .collect();
+    let chunks: f64 = columns.iter().map(|(_, bytes)| bytes).sum();
+    columns.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let named: Vec<String> = columns
+        .iter()
+        .take(COLUMNS)
+        .map(|(column, bytes)| format!("{column} {:.2}", bytes / rows))
+        .collect();
+    println!("  {}, footers and filters {:.2}", named.join(", "), (bytes - chunks) / rows);
+}
