@@ -1,6 +1,7 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
 mod front;
+mod store;
 
 use super::table::Default::{Is, Required, Unset};
 use super::table::{Key, Kind, Section};
@@ -190,6 +191,14 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    store::COMPACTION,
+    store::RETENTION,
+    store::PARKING,
+    store::STREET_LIGHT,
+    store::SMOKE,
+    store::ELEVATOR,
+    store::WATER,
+    store::STATION_STATUS,
     Section {
         name: "sink.influx",
         doc: "Writes to an InfluxDB v2 server as well. Off unless set. There may be any number of them, each\n# with a name of its own, [sink.NAME]; this one is called influx.",
@@ -198,7 +207,7 @@ pub static SECTIONS: &[Section] = &[
             key(
                 "url",
                 Kind::Url,
-                Required("http://127.0.0.1:8086"),
+                Required("https://influx.example:8086"),
                 "The server. A path is kept: a proxy's, or \"/v1/influxdb\" of GreptimeDB.",
             ),
             key(
@@ -229,7 +238,7 @@ pub static SECTIONS: &[Section] = &[
                 "token_file",
                 Kind::Path,
                 Unset("/run/secrets/influx-token"),
-                "A file with the token instead, read again when the server refuses it.",
+                "A file with the token, which goes before token. Read again when the server refuses it.",
             ),
             key(
                 "auth",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
 use loushan_broker::config::{BrokerConfig, DeniedPublish};
 use loushan_broker::listen::tls::{ClientCertificates, TlsFiles};
+use loushan_schemas::kind::Kind;
 
 use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
@@ -17,7 +18,7 @@ use crate::http::{HttpLimits, QueryLimits};
 use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
-use crate::sink::embedded::EmbeddedConfig;
+use crate::sink::embedded::{CompactionConfig, EmbeddedConfig, KindRetention, RetentionConfig};
 use crate::sink::influx::{InfluxConfig, Scheme, Token};
 use crate::wal::{LogOptions, SyncPolicy};
 
@@ -195,6 +196,8 @@ fn resolve(raw: &Raw) -> Option<Config> {
             flush_rows: values.bytes("sink.embedded.flush_rows")?,
             flush_bytes: values.count("sink.embedded.flush_bytes")?,
             footer_cache_bytes: values.count("sink.embedded.footer_cache_bytes")?,
+            compaction: compaction(&values)?,
+            retention: retention(&values),
             ..EmbeddedConfig::default()
         },
         sinks: raw.sinks().iter().map(|name| sink(&values, name)).collect::<Option<_>>()?,
@@ -338,6 +341,33 @@ fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
     })
 }
 
+fn compaction(values: &Values<'_>) -> Option<CompactionConfig> {
+    Some(CompactionConfig {
+        enabled: values.0.get("store.compaction.enabled")? == Setting::Bool(true),
+        min_files: values.count("store.compaction.min_files")?,
+        target_bytes: values.bytes("store.compaction.target_bytes")?,
+        memory_bytes: values.bytes("store.compaction.memory_bytes")?,
+        quiet: values.duration("store.compaction.quiet")?,
+        share_percent: u32::try_from(values.bytes("store.compaction.share_percent")?)
+            .unwrap_or(100),
+    })
+}
+
+fn retention(values: &Values<'_>) -> RetentionConfig {
+    let of_kind = |kind: Kind| {
+        let section = format!("store.retention.{}", kind.as_str());
+        let limits = KindRetention {
+            age: values.duration(&format!("{section}.age")),
+            bytes: values.bytes(&format!("{section}.bytes")),
+        };
+        (limits != KindRetention::default()).then_some((kind, limits))
+    };
+    RetentionConfig {
+        bytes: values.bytes("store.retention.bytes"),
+        kinds: Kind::ALL.into_iter().filter_map(of_kind).collect(),
+    }
+}
+
 fn sink(values: &Values<'_>, name: &str) -> Option<SinkConfig> {
     let section = format!("sink.{name}");
     Some(SinkConfig {
@@ -359,38 +389,29 @@ fn influx(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
         },
         org: values.text(&key("org"))?,
         bucket: values.text(&key("bucket"))?,
-        token: match values.0.get(&key("token"))? {
-            Setting::Secret(token) => Token::new(token.reveal()),
-            _ => return None,
-        },
-        batch_points: values.count(&key("batch_points"))?,
-        batch_bytes: values.count(&key("batch_bytes"))?,
-        batch_age: values.duration(&key("batch_age"))?,
-        timeout: values.duration(&key("timeout"))?,
-        gzip: values.0.get(&key("gzip"))? == Setting::Bool(true),
-        max_backoff: values.duration(&key("max_backoff"))?,
-        held_bytes: values.count(&key("held_bytes"))?,
-        flush_within: values.duration(&key("flush_within"))?,
-        ..influx_server(values, section)?
-    })
-}
-
-/// How an InfluxDB sink speaks to its server.
-fn influx_server(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
-    let key = |name: &str| format!("{section}.{name}");
-    Some(InfluxConfig {
         create_bucket: values.0.get(&key("create_bucket"))? == Setting::Bool(true),
+        token: match values.0.get(&key("token")) {
+            Some(Setting::Secret(token)) => Token::new(token.reveal()),
+            _ => Token::default(),
+        },
         token_file: values.path(&key("token_file")),
         auth: Scheme::from_word(&values.text(&key("auth"))?)?,
         ca_file: values.path(&key("ca_file")),
         client_certificate: values.path(&key("client_certificate")),
         client_key: values.path(&key("client_key")),
         connections: values.count(&key("connections"))?,
+        batch_points: values.count(&key("batch_points"))?,
+        batch_bytes: values.count(&key("batch_bytes"))?,
+        batch_age: values.duration(&key("batch_age"))?,
         connect_timeout: values.duration(&key("connect_timeout"))?,
         write_timeout: values.duration(&key("write_timeout"))?,
+        timeout: values.duration(&key("timeout"))?,
+        gzip: values.0.get(&key("gzip"))? == Setting::Bool(true),
+        max_backoff: values.duration(&key("max_backoff"))?,
         max_retry_after: values.duration(&key("max_retry_after"))?,
         late_after: values.duration(&key("late_after"))?,
-        ..InfluxConfig::default()
+        held_bytes: values.count(&key("held_bytes"))?,
+        flush_within: values.duration(&key("flush_within"))?,
     })
 }
 

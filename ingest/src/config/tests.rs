@@ -13,7 +13,7 @@ use super::*;
 use crate::pipeline::PipelineOptions;
 use crate::sink::dead_letter::DeadLetterConfig;
 use crate::sink::embedded::EmbeddedConfig;
-use crate::sink::influx::{InfluxConfig, Token};
+use crate::sink::influx::{InfluxConfig, Scheme, Token};
 use crate::wal::SyncPolicy;
 
 fn faults(text: &str) -> Vec<Fault> {
@@ -143,9 +143,15 @@ fn an_influx_section_that_is_begun_must_be_finished() {
         .into_iter()
         .map(|f| f.key)
         .collect();
-    assert_eq!(keys, ["sink.influx.org", "sink.influx.bucket", "sink.influx.token"]);
+    assert_eq!(keys, ["sink.influx.org", "sink.influx.bucket"]);
     let keys = Config::read(None, environment("LOUSHAN__SINK__INFLUX__TOKEN", "t")).unwrap_err().0;
     assert_eq!(keys.len(), 3);
+    let text = "[sink.lake]\nurl = \"https://h/base\"\norg = \"o\"\nbucket = \"b\"\n";
+    let keys: Vec<String> = faults(text).into_iter().map(|f| f.key).collect();
+    assert_eq!(keys, ["sink.lake.token"]);
+    for rest in ["token_file = \"/run/token\"\n", "auth = \"none\"\n"] {
+        Config::read(Some(&format!("{text}{rest}")), []).unwrap();
+    }
 }
 
 #[test]
@@ -342,4 +348,42 @@ fn a_sink_is_named_as_a_metric_and_a_folder_can_be() {
     let both = format!("{twins}{}", twins.replace("a-b", "a_b"));
     let found = faults(&both);
     assert!(found.iter().any(|f| f.key == "sink.a_b"), "{found:?}");
+}
+
+#[test]
+fn every_key_of_a_sink_reaches_it() {
+    let text = "[sink.lake]\nurl = \"https://h/base\"\norg = \"o\"\nbucket = \"b\"\ncreate_bucket = false\n\
+                token = \"t\"\ntoken_file = \"/t\"\nauth = \"bearer\"\nca_file = \"/ca\"\n\
+                client_certificate = \"/cc\"\nclient_key = \"/ck\"\nconnections = 3\nbatch_points = 4\n\
+                batch_bytes = \"5KiB\"\nbatch_age = \"6s\"\ntimeout = \"7s\"\nconnect_timeout = \"8s\"\n\
+                write_timeout = \"9s\"\ngzip = false\nmax_backoff = \"10s\"\nmax_retry_after = \"11s\"\n\
+                late_after = \"12s\"\nheld_bytes = \"13MiB\"\nflush_within = \"14s\"\n";
+    let config = Config::read(Some(text), []).unwrap();
+    let seconds = Duration::from_secs;
+    let expected = InfluxConfig {
+        url: "https://h/base".to_owned(),
+        org: "o".to_owned(),
+        bucket: "b".to_owned(),
+        create_bucket: false,
+        token: Token::new("t"),
+        token_file: Some("/t".into()),
+        auth: Scheme::Bearer,
+        ca_file: Some("/ca".into()),
+        client_certificate: Some("/cc".into()),
+        client_key: Some("/ck".into()),
+        connections: 3,
+        batch_points: 4,
+        batch_bytes: 5 << 10,
+        batch_age: seconds(6),
+        timeout: seconds(7),
+        connect_timeout: seconds(8),
+        write_timeout: seconds(9),
+        gzip: false,
+        max_backoff: seconds(10),
+        max_retry_after: seconds(11),
+        late_after: seconds(12),
+        held_bytes: 13 << 20,
+        flush_within: seconds(14),
+    };
+    assert_eq!(config.sinks[0].influx, expected);
 }

@@ -29,6 +29,7 @@ mod limits;
 pub mod metrics;
 mod params;
 mod query;
+mod retention;
 mod sinks;
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,7 @@ fn router(app: App) -> Router {
         .route("/metrics", get(scrape))
         .merge(api::routes())
         .merge(query::routes())
+        .merge(retention::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
@@ -102,7 +104,7 @@ fn router(app: App) -> Router {
 
 /// The routes, for the index page and for 404s.
 fn paths() -> impl Iterator<Item = &'static &'static str> {
-    api::PATHS.iter().chain(query::PATHS)
+    api::PATHS.iter().chain(query::PATHS).chain(retention::PATHS)
 }
 
 /// What there is, for whoever opens the address in a browser.

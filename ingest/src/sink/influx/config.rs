@@ -91,7 +91,7 @@ pub struct InfluxConfig {
     pub create_bucket: bool,
     /// The API token; empty where it is in a file, or where the server wants none.
     pub token: Token,
-    /// A file with the token instead; read again when the server refuses the one it had.
+    /// A file with the token, instead of `token`; read again when the server refuses the one it had.
     pub token_file: Option<PathBuf>,
     /// How the token is shown.
     pub auth: Scheme,
@@ -206,15 +206,9 @@ impl InfluxConfig {
             return fault("token", "…", "has characters that a header cannot carry");
         }
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
-        match (path(&self.token_file), self.token.is_empty()) {
-            (Some(file), false) => {
-                return fault("token_file", &file, "and token exclude each other; remove one");
-            }
-            (None, true) if self.auth != Scheme::None => {
-                let why = "is not set; set it or token_file, or auth = \"none\" if none is wanted";
-                return fault("token", "", why);
-            }
-            _ => {}
+        if self.token_file.is_none() && self.token.is_empty() && self.auth != Scheme::None {
+            let why = "is not set; set it or token_file, or auth = \"none\" if none is wanted";
+            return fault("token", "", why);
         }
         for (key, value, other) in [
             ("client_certificate", &self.client_certificate, &self.client_key),
@@ -332,7 +326,6 @@ mod tests {
             ("org", InfluxConfig { org: String::new(), ..usable() }),
             ("bucket", InfluxConfig { bucket: String::new(), ..usable() }),
             ("token", InfluxConfig { token: Token::default(), ..usable() }),
-            ("token_file", InfluxConfig { token_file: file(), ..usable() }),
             ("ca_file", InfluxConfig { ca_file: file(), ..usable() }),
             ("client_certificate", InfluxConfig { client_certificate: file(), ..tls() }),
             ("client_key", InfluxConfig { client_key: file(), ..tls() }),

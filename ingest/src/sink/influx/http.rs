@@ -37,8 +37,8 @@ use super::tls;
 use crate::causes::Chain;
 use crate::io::Io;
 
-/// Of an answer no more is read: a hundred rejected lines with the server's words.
-pub(super) const ANSWER_BYTES: usize = 64 * 1024;
+/// Of an answer no more is read: a hundred rejected lines, repeated, with the server's words.
+pub(super) const ANSWER_BYTES: usize = 256 * 1024;
 /// A request goes to the connection in pieces of this size; each that goes is progress.
 const PIECE: usize = 16 * 1024;
 /// What the connection may hold of the request beyond them.
@@ -130,7 +130,9 @@ impl Http {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        url.query_pairs_mut().extend_pairs(query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         url
     }
 

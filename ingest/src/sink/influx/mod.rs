@@ -266,6 +266,7 @@ impl InfluxSink {
             {
                 flying.start(&self.courier, batch);
             }
+            self.status.set_pending((held.readings() + flying.readings()) as u64);
             if flying.is_empty() && held.readings() == 0 {
                 if closing.is_some() || Instant::now() >= next_idle {
                     self.advance(feed.position()).await?;
@@ -277,7 +278,6 @@ impl InfluxSink {
             }
             let bytes = held.memory_bytes() + flying.bytes();
             gauges.held_bytes.set(as_f64(bytes as u64));
-            self.status.set_pending((held.readings() + flying.readings()) as u64);
             let hungry = closing.is_none() && bytes < self.config.held_bytes;
             // While all connections have work the next batch may grow: it could not be sent yet.
             let idle = flying.notes.len() < self.config.connections;
@@ -295,7 +295,8 @@ impl InfluxSink {
                     let oldest = flying.notes.front().map(|note| note.since).or(held.oldest());
                     let age = oldest.map(|since| since.elapsed()).unwrap_or_default();
                     gauges.oldest.set(age.as_secs_f64());
-                    self.troubles.late((age >= self.config.late_after).then_some(age));
+                    let after = self.config.late_after;
+                    self.troubles.late((age >= after).then_some(after));
                 }
                 () = sleep_until(closing) => {
                     let (sink, readings) = (&*self.name, held.readings() + flying.readings());

@@ -22,7 +22,7 @@ struct Now {
     disk: Option<String>,
     /// What the server answered, or that it did not.
     server: Option<String>,
-    /// How long the oldest reading has been held, where that is too long.
+    /// The oldest reading has been held for longer than this.
     late: Option<Duration>,
 }
 
@@ -53,20 +53,20 @@ impl Troubles {
         self.show(&now);
     }
 
-    /// The oldest reading has been held for too long, or it has not.
-    pub(super) fn late(&self, held: Option<Duration>) {
+    /// The oldest reading has been held for longer than so, or it has not.
+    pub(super) fn late(&self, after: Option<Duration>) {
         let mut now = self.now.lock();
-        if now.late.is_none() && held.is_none() {
+        if now.late == after {
             return;
         }
-        now.late = held;
+        now.late = after;
         self.show(&now);
     }
 
     fn show(&self, now: &Now) {
         let late = || {
-            let seconds = now.late?.as_secs();
-            Some(format!("the server has not taken the oldest reading for {seconds} s"))
+            let after = humantime::format_duration(now.late?);
+            Some(format!("the server has not taken the oldest reading for more than {after}"))
         };
         self.status.set_trouble(now.disk.clone().or_else(|| now.server.clone()).or_else(late));
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compaction;
 mod crash;
 mod damage;
 mod golden;
@@ -11,3 +12,4 @@ mod questions;
 mod rows;
 mod running;
 pub(crate) mod support;
+mod upkeep;

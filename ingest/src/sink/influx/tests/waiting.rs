@@ -173,12 +173,13 @@ async fn a_server_that_stops_taking_a_request_is_given_up_and_tried_with_less() 
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(|_| STORED).await;
     // More than the buffers of both kernels hold while nobody reads.
-    server.answers_early(|head| {
+    let all: Vec<Row> = (0..12_000).map(|n| row(Kind::Elevator, n)).collect();
+    let bytes: usize = lines_of(&all).iter().map(|line| line.len() + 1).sum();
+    server.answers_early(move |head| {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
-        (length.parse::<usize>().unwrap() > 2_000_000).then_some(Reply::Hang)
+        (length.parse::<usize>().unwrap() > bytes * 2 / 3).then_some(Reply::Hang)
     });
     let log = TestLog::default();
-    let all: Vec<Row> = (0..12_000).map(|n| row(Kind::Elevator, n)).collect();
     log.push(frame(1, all));
     let config = InfluxConfig {
         gzip: false,
@@ -186,7 +187,7 @@ async fn a_server_that_stops_taking_a_request_is_given_up_and_tried_with_less() 
         held_bytes: 16 << 20,
         batch_points: 20_000,
         write_timeout: Duration::from_millis(200),
-        timeout: Duration::from_secs(60),
+        timeout: HOUR,
         late_after: HOUR,
         ..config(&server)
     };
