@@ -169,6 +169,14 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_retention_removed_partitions_total", "Days removed by retention, by kind."),
     counter("loushan_retention_removed_readings_total", "Readings in them, by kind."),
     counter("loushan_retention_removed_bytes_total", "Bytes of their files, by kind."),
+    seconds(
+        "loushan_query_seconds",
+        "How long a question to the store took, its receiver included.",
+    ),
+    counter(
+        "loushan_queries_unanswered_total",
+        "Questions without an answer, or not to its end, by why.",
+    ),
     counter("loushan_dead_letters_total", "Dead letters written, by reason."),
     counter("loushan_dead_letters_cut_short_total", "Dead letters that kept only their beginning."),
     counter("loushan_dead_letters_deleted_total", "Dead letters deleted by the quota."),

@@ -45,6 +45,9 @@ use view::View;
 /// memory; further ones wait without.
 const QUESTIONS: usize = 16;
 
+/// Of those, questions that may read much: they share one core, and leave places to the others.
+const HEAVY: usize = 4;
+
 /// What every request may use.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -53,6 +56,7 @@ pub(crate) struct App {
     access: Arc<Access>,
     exports: Arc<Semaphore>,
     questions: Arc<Semaphore>,
+    heavy: Arc<Semaphore>,
     query: QueryLimits,
     turns: Arc<Turns>,
     stop: CancellationToken,
@@ -75,6 +79,7 @@ pub async fn serve(
         access: Arc::new(access),
         exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
+        heavy: Arc::new(Semaphore::new(HEAVY)),
         query: limits.query,
         turns: Arc::default(),
         stop: stop.clone(),

@@ -56,7 +56,7 @@ mod sink;
 mod snapshot;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
 mod write;
 

@@ -11,5 +11,5 @@ mod model;
 mod questions;
 mod rows;
 mod running;
-mod support;
+pub(crate) mod support;
 mod upkeep;
