@@ -106,7 +106,8 @@ struct Acks(mpsc::Sender<AckOutcome>);
 
 impl AckReceiver for Acks {
     fn resolve(&self, _: u64, outcome: AckOutcome) {
-        self.0.try_send(outcome).unwrap();
+        // A test that has waited long enough has gone.
+        let _gone = self.0.try_send(outcome);
     }
 }
 

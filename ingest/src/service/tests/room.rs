@@ -203,7 +203,7 @@ async fn a_disk_in_trouble_is_said_survived_and_recovered_from_whatever_it_holds
     for (path, component) in components {
         for (op, errno) in ways {
             break_for_ever(&io, op, path, errno);
-            if (component, op) == (Component::Log, Op::Create) {
+            if matches!(component, Component::Log | Component::DeadLetter) && op == Op::Create {
                 // Only a new segment is created, and one is needed after a failed sync.
                 break_for_ever(&io, Op::Sync, path, errno);
             }
