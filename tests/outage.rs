@@ -106,9 +106,8 @@ impl Station {
     fn send(&mut self, number: u64) -> Duration {
         let seq = self.seq;
         self.seq += 1;
-        let readings = (0..BATCH).map(|device| {
-            wire::parking(number * BATCH + device, u32::try_from(seq).unwrap())
-        });
+        let readings = (0..BATCH)
+            .map(|device| wire::parking(number * BATCH + device, u32::try_from(seq).unwrap()));
         let batch = wire::batch(&self.name, 1, seq, readings.collect());
         let payload = batch.encode_to_vec();
         let begun = Instant::now();

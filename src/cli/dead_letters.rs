@@ -145,7 +145,8 @@ fn replay(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let dry_run = if args.write { "false" } else { "true" };
     let to_lsn = args.to_lsn.map(|lsn| lsn.to_string());
     let mut from_lsn = args.from_lsn;
-    let keys = ["letters", "submitted", "readings", "still_rejected", "incomplete", "replayed_before"];
+    let keys =
+        ["letters", "submitted", "readings", "still_rejected", "incomplete", "replayed_before"];
     let mut sums = keys.map(|key| (key, 0));
     let failed = loop {
         let from = from_lsn.to_string();

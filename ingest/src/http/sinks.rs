@@ -19,9 +19,7 @@ use super::auth::{Admin, Caller};
 use super::error::ApiError;
 use super::params::Params;
 use crate::service::letters::LetterFilter;
-use crate::sink::{
-    ReplayFigures, ReplayFrom, ReplayOf, RewindTo, SinkOrder, SinkOrderError,
-};
+use crate::sink::{ReplayFigures, ReplayFrom, ReplayOf, RewindTo, SinkOrder, SinkOrderError};
 
 /// What a place in the log may be.
 const PLACE: &str = "an lsn of up to 12 digits, Unix milliseconds, or RFC 3339 such as \

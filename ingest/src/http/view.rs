@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::Readiness;
-use crate::sink::embedded::QueryError;
 use crate::service::letters::{LetterFilter, LetterReplay};
+use crate::sink::embedded::QueryError;
 use crate::sink::{ReplayFigures, ReplayFrom, SinkFigures, SinkOrder, SinkOrderError};
 
 /// The service, seen from outside. Methods may read files: they are called where that may block.
@@ -57,7 +57,11 @@ pub trait View: Send + Sync + 'static {
     ///
     /// # Errors
     /// When there is no such sink.
-    fn last_replay(&self, name: &str, _stop: bool) -> Result<Option<ReplayFigures>, SinkOrderError> {
+    fn last_replay(
+        &self,
+        name: &str,
+        _stop: bool,
+    ) -> Result<Option<ReplayFigures>, SinkOrderError> {
         Err(SinkOrderError::Unknown { name: name.to_owned(), known: Vec::new() })
     }
 

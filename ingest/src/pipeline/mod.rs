@@ -225,12 +225,7 @@ impl Pipeline {
     }
 
     #[allow(clippy::result_large_err)] // the trait's own
-    fn take(
-        &self,
-        publish: Publish,
-        ticket: AckTicket,
-        received: ReceiveTime,
-    ) -> Result<(), Busy> {
+    fn take(&self, publish: Publish, ticket: AckTicket, received: ReceiveTime) -> Result<(), Busy> {
         let fleeting = publish.qos == QoS::AtMostOnce;
         let generation = self.core.gate.generation();
         if !fleeting && self.core.gate.shut() {

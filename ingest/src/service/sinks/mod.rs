@@ -41,7 +41,8 @@ use crate::pipeline::Pipeline;
 use crate::service::{StartError, sink_dir, sinks_dir};
 use crate::sink::embedded::Store;
 use crate::sink::{
-    ReplayFigures, ReplayFrom, ReplayOf, SinkFigures, SinkOrder, SinkOrderError, SinkState, SinkStatus,
+    ReplayFigures, ReplayFrom, ReplayOf, SinkFigures, SinkOrder, SinkOrderError, SinkState,
+    SinkStatus,
 };
 
 /// Orders that may wait at a sink.
@@ -212,7 +213,8 @@ impl Sinks {
     ) -> Result<ReplayFigures, SinkOrderError> {
         let entry = self.entry(name)?;
         let Role::Server { config, dir, replay, .. } = &entry.role else {
-            let why = "is fed from the log alone; only a sink that writes to a server is replayed into";
+            let why =
+                "is fed from the log alone; only a sink that writes to a server is replayed into";
             return Err(SinkOrderError::Never { name: name.to_owned(), why });
         };
         let mut last = replay.lock();

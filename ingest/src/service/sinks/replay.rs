@@ -181,12 +181,7 @@ impl Give {
 }
 
 /// What was received before `to`, above an lsn.
-fn from_log(
-    pipeline: &Pipeline,
-    after: u64,
-    to: DeviceTime,
-    mut give: Give,
-) -> Result<(), String> {
+fn from_log(pipeline: &Pipeline, after: u64, to: DeviceTime, mut give: Give) -> Result<(), String> {
     let end = pipeline.log().durable();
     let mut reader = pipeline.log().reader(Lsn(after));
     while let Some(frame) = reader.next().map_err(|e| Chain(&e).to_string())? {

@@ -44,7 +44,9 @@ impl Marks {
             let bytes = read_all(&*marks.io, &marks.path)?;
             match decode(&bytes) {
                 Some((log_id, found)) => (marks.log_id, marks.marks) = (Some(log_id), found),
-                None => tracing::error!(path = %marks.path.display(), "which dead letters were replayed is not known any more: the file is damaged"),
+                None => {
+                    tracing::error!(path = %marks.path.display(), "which dead letters were replayed is not known any more: the file is damaged")
+                }
             }
         }
         Ok(marks)

@@ -54,8 +54,8 @@ use letters::letters_of;
 pub(crate) use letters::{batch_of_one, station_of};
 pub use marks::Marks;
 pub use read::DeadLetters;
-pub use record::{Again, DeadLetter};
 pub(crate) use record::NewLetter;
+pub use record::{Again, DeadLetter};
 
 /// What is kept of a payload past a quota: enough for a header and the first fields.
 pub const HEAD_BYTES: usize = 256;
