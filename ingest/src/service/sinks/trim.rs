@@ -112,9 +112,11 @@ impl Trimmer {
         let segment = self.options.segment_bytes.max(1);
         let used: u64 = spans.iter().map(|span| span.size).sum::<u64>().saturating_sub(going);
         let over_limit = self.options.max_bytes.map_or(0, |max| {
-            // One more has to fit, and what both append buffers may hold.
-            let wanted = segment + 2 * self.options.buffer_bytes as u64;
-            (used + wanted).saturating_sub(max)
+            // As many as both append buffers may need, and one at least: with less, appends are refused
+            // once the active segment is full.
+            let buffers = 2 * self.options.buffer_bytes as u64;
+            let wanted = segment.saturating_mul(buffers.div_ceil(segment));
+            used.saturating_add(wanted).saturating_sub(max)
         });
         let below_floor = self.io.free_bytes(&self.dir).map_or(0, |free| {
             (self.options.free_floor_bytes + segment).saturating_sub(free.saturating_add(going))
