@@ -40,7 +40,11 @@ fn declared() -> Vec<Documented> {
                 FieldType::Bool => ("boolean", String::new()),
                 FieldType::Enum(table) => ("integer", numbers(table)),
                 FieldType::EnumList(table) => {
-                    put(&format!("{}_bits", field.name), "integer", format!("bit n: {}", numbers(table)));
+                    put(
+                        &format!("{}_bits", field.name),
+                        "integer",
+                        format!("bit n: {}", numbers(table)),
+                    );
                     ("string", "words joined by commas".to_owned())
                 }
                 FieldType::IntList => panic!("{kind} {}: a list has no field", field.name),
@@ -112,7 +116,11 @@ fn the_documented_fields_are_the_declared_ones_and_keep_their_types() {
 fn no_field_has_two_types_in_one_measurement() {
     let mut types = BTreeMap::new();
     for (measurement, field, ty, _) in declared() {
-        assert_eq!(types.insert((measurement.clone(), field.clone()), ty), None, "{measurement} {field}");
+        assert_eq!(
+            types.insert((measurement.clone(), field.clone()), ty),
+            None,
+            "{measurement} {field}"
+        );
     }
 }
 
