@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::fill::Filled;
-use crate::questions::{Answers, Timed};
+use crate::questions::{Answers, Mean, Timed};
 
 /// Columns named for each table, the heaviest first.
 const COLUMNS: usize = 12;
@@ -16,6 +16,14 @@ pub(crate) fn print(filled: &Filled, answers: &Answers, beside: Option<&Json>) {
         filled.readings,
         filled.seconds,
         readings / filled.seconds
+    );
+    let (files, bytes) = filled.files;
+    println!(
+        "{files} files of {:.2} B a reading merged into {} in {:.0} s ({:.0} readings/s)",
+        bytes as f64 / readings,
+        answers.files,
+        filled.compact_seconds,
+        readings / filled.compact_seconds
     );
     println!();
     let tables = beside.map(|beside| beside["tables"].as_object().unwrap());
@@ -38,6 +46,7 @@ pub(crate) fn print(filled: &Filled, answers: &Answers, beside: Option<&Json>) {
     for (name, key, ours) in [
         ("last hour of one device, ms", "hour", &answers.hour),
         ("a day of one device, ms", "day", &answers.day),
+        ("hourly mean of a kind over a day, ms", "mean", &answers.mean),
     ] {
         let theirs = ms(key);
         if let Some(theirs) = &theirs {
@@ -48,8 +57,14 @@ pub(crate) fn print(filled: &Filled, answers: &Answers, beside: Option<&Json>) {
             line(&format!("{name}, {part}"), quantile(ours, of), theirs);
         }
     }
+    if let Some(beside) = beside {
+        let theirs: Vec<Mean> = serde_json::from_value(beside["mean"]["hours"].clone()).unwrap();
+        assert_eq!(answers.hours.len(), theirs.len());
+        for (ours, theirs) in answers.hours.iter().zip(theirs) {
+            assert!((ours.0 - theirs.0).abs() < 1e-6, "an hour's mean is {ours:?} or {theirs:?}");
+        }
+    }
     line("opening the store, ms", answers.open.as_secs_f64() * 1000.0, None);
-    println!("{:<44} {:>12}", "files", answers.files);
     for (name, table) in tables.into_iter().flatten() {
         print_table(name, table, readings);
     }

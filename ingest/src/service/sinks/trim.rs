@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Role, Sinks, Told};
 use crate::causes::Chain;
 use crate::clock::Clock;
-use crate::config::{Keep, OnFull};
+use crate::config::Keep;
 use crate::io::Io;
 use crate::pipeline::Pipeline;
 use crate::wal::{DeleteError, LogOptions, Span};
@@ -127,8 +127,7 @@ impl Trimmer {
     fn let_go(&self, spans: &[Span]) {
         let Some(oldest) = spans.first().filter(|_| spans.len() > 1) else { return };
         let holding = || self.sinks.holding().filter(|it| it.status.cursor() < oldest.last.0);
-        let lets_go = |role: &Role| matches!(role, Role::Server { on_full: OnFull::LetGo, .. });
-        if holding().any(|entry| !lets_go(&entry.role)) {
+        if holding().any(|entry| !entry.role.lets_go()) {
             return;
         }
         for entry in holding() {
