@@ -73,7 +73,7 @@ fn devices(store: &Store, filled: &Filled, (from_ms, to_ms): (i64, i64)) -> Time
     let mut timed = Timed::default();
     for (imei, _) in &filled.devices {
         let since = Instant::now();
-        let rows = store.history(Imei::new(*imei).unwrap(), from_ms, to_ms, usize::MAX).unwrap();
+        let rows = store.history(Imei::new(*imei).unwrap(), from_ms, to_ms, 100_000).unwrap();
         timed.ms.push(since.elapsed().as_secs_f64() * 1000.0);
         timed.rows += rows.len() as u64;
     }
