@@ -226,7 +226,15 @@ fn frame(said: Said, lsn: u64) -> DurableFrame {
     });
     // The store looks at the rows only.
     let (topic, payload) = (Arc::from(""), Bytes::new());
-    DurableFrame { lsn, received, topic, payload, rows: rows.collect(), rejects: Vec::new(), duplicates: 0 }
+    DurableFrame {
+        lsn,
+        received,
+        topic,
+        payload,
+        rows: rows.collect(),
+        rejects: Vec::new(),
+        duplicates: 0,
+    }
 }
 
 /// The simulated log.

@@ -72,6 +72,37 @@ impl DataLock {
     }
 }
 
+/// A data folder that no process writes to as long as this is held.
+#[derive(Debug)]
+pub struct ReadLock {
+    // Held open, because closing it is what lets go of the lock.
+    _file: Option<File>,
+}
+
+impl ReadLock {
+    /// Keeps writers out of a data folder, without waiting and without changing it. Readers do not
+    /// keep each other out.
+    ///
+    /// # Errors
+    /// When a process has the folder, or the file system refuses.
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io { dir: dir.to_owned(), source };
+        let mut file = match File::open(dir.join(LOCK_FILE)) {
+            Ok(file) => file,
+            // Nobody ever had it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(e) => return Err(failed(e)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Self { _file: Some(file) }),
+            Err(Errno::WOULDBLOCK) => {
+                Err(LockError::Held { dir: dir.to_owned(), holder: read_pid(&mut file) })
+            }
+            Err(e) => Err(failed(e.into())),
+        }
+    }
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     // A pid has at most ten digits; whatever else the file holds is not worth reading.
     let mut text = String::new();
@@ -100,6 +131,20 @@ mod tests {
         );
         assert!(refused.to_string().contains(&std::process::id().to_string()));
         drop(first);
+        DataLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn readers_keep_writers_out_and_each_other_in_and_change_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let _never_locked = ReadLock::take(dir.path()).unwrap();
+        assert!(!dir.path().join(LOCK_FILE).exists());
+        let writer = DataLock::take(dir.path()).unwrap();
+        assert!(matches!(ReadLock::take(dir.path()), Err(LockError::Held { .. })));
+        drop(writer);
+        let readers = [ReadLock::take(dir.path()).unwrap(), ReadLock::take(dir.path()).unwrap()];
+        assert!(matches!(DataLock::take(dir.path()), Err(LockError::Held { .. })));
+        drop(readers);
         DataLock::take(dir.path()).unwrap();
     }
 

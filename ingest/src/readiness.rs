@@ -33,8 +33,8 @@ pub enum Component {
     Http,
     /// The embedded store.
     Embedded,
-    /// The InfluxDB sink.
-    Influx,
+    /// The sinks that write to servers.
+    Sinks,
     /// The dead letter.
     DeadLetter,
 }
@@ -55,7 +55,7 @@ impl Component {
             Self::Sessions => "sessions",
             Self::Http => "http",
             Self::Embedded => "embedded",
-            Self::Influx => "influx",
+            Self::Sinks => "sinks",
             Self::DeadLetter => "dead_letter",
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     fn red_makes_it_not_ready_and_amber_does_not() {
         let health = Health::default();
         assert!(health.now().is_ready());
-        health.set(Component::Influx, Some(Condition::amber("no answer")));
+        health.set(Component::Sinks, Some(Condition::amber("no answer")));
         assert!(health.now().is_ready());
         health.set(Component::Log, Some(Condition::red("sync failed")));
         assert!(!health.now().is_ready());

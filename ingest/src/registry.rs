@@ -8,6 +8,8 @@
 //! Late data never sets a clock back: a device's latest reading moves only forward in effective
 //! time, and a death is believed only of the session that was born last.
 
+use std::ops::ControlFlow;
+
 use hashbrown::HashMap;
 use loushan_schemas::ids::{Imei, Region, StationId};
 use loushan_schemas::pb;
@@ -34,6 +36,9 @@ pub use stations_csv::{BadLine, Loaded};
 const STATION_BYTES: usize = 1024;
 /// Bytes of a device in memory, about: its latest row and the map's entry.
 const DEVICE_BYTES: usize = size_of::<Row>() + 160;
+
+/// Devices whose latest readings are copied under one hold of the lock: well below a millisecond.
+const LATEST_AT_ONCE: usize = 512;
 
 /// Bounds, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +166,29 @@ impl Registry {
     #[must_use]
     pub fn latest(&self, imei: Imei) -> Option<Row> {
         self.devices.read().get(&imei).cloned()
+    }
+
+    /// Hands over the latest readings of devices that pass `wanted`, by device, until `each` breaks
+    /// off. Each part of them is of one moment, and the lock held for that part only.
+    pub fn each_latest(
+        &self,
+        wanted: &dyn Fn(&Row) -> bool,
+        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) {
+        let mut devices: Vec<Imei> = self.devices.read().keys().copied().collect();
+        devices.sort_unstable();
+        for part in devices.chunks(LATEST_AT_ONCE) {
+            let rows: Vec<Row> = {
+                let devices = self.devices.read();
+                let rows = part.iter().filter_map(|imei| devices.get(imei));
+                rows.filter(|row| wanted(row)).cloned().collect()
+            };
+            for row in rows {
+                if each(row).is_break() {
+                    return;
+                }
+            }
+        }
     }
 
     /// From now on `to` is told what becomes of commands; first, what came before.

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::causes::Chain;
+use crate::pipeline::ages::Marks;
 use crate::pipeline::frame::DurableFrame;
 use crate::pipeline::replay;
 use crate::sink::{Fed, FeedError, FrameSource};
@@ -54,6 +55,8 @@ pub(crate) struct Tail {
     frames: Mutex<Frames>,
     progress: watch::Sender<Progress>,
     limit: usize,
+    /// When frames were received, those that have left as well.
+    pub(crate) marks: Mutex<Marks>,
 }
 
 /// Frames taken out of the tail, and the lsn up to which nothing is left out.
@@ -71,6 +74,7 @@ impl Tail {
             }),
             progress: watch::Sender::new(Progress { visible: durable, closed: false }),
             limit,
+            marks: Mutex::default(),
         }
     }
 
@@ -83,6 +87,7 @@ impl Tail {
     /// A frame was appended. The caller keeps the order of lsns.
     pub(crate) fn push(&self, frame: Arc<DurableFrame>) {
         let lsn = frame.lsn;
+        self.marks.lock().note(lsn, frame.received.ns());
         let mut inner = self.frames.lock();
         inner.bytes += frame.memory_bytes();
         inner.frames.push_back(frame);
@@ -99,6 +104,7 @@ impl Tail {
 
     /// No frame above `above` will be durable.
     pub(crate) fn roll_back(&self, above: u64) {
+        self.marks.lock().roll_back(above);
         let mut inner = self.frames.lock();
         while inner.frames.back().is_some_and(|frame| frame.lsn > above) {
             if let Some(gone) = inner.frames.pop_back() {
@@ -207,23 +213,40 @@ impl LogSource {
         let read = tokio::task::spawn_blocking(move || {
             read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
         });
-        let read = read.await.unwrap_or_else(|panicked| Err(panicked.to_string()));
-        let ((frames, up_to), reader) = read.map_err(|why| FeedError { after, why })?;
+        let read = read.await.unwrap_or_else(|panicked| Err(Unread::Ever(panicked.to_string())));
+        let ((frames, up_to), reader) = read.map_err(|unread| match unread {
+            Unread::Now(why) => FeedError { after, why, passing: true },
+            Unread::Ever(why) => FeedError { after, why, passing: false },
+        })?;
         self.reader = Some(reader);
         Ok(Fed::Frames { frames, up_to: up_to.max(after) })
     }
 }
 
-fn read_some(reader: &mut Reader, visible: u64, max_bytes: usize) -> Result<Taken, String> {
+/// Why frames could not be read.
+enum Unread {
+    /// The file system failed: it may be well again.
+    Now(String),
+    /// This build cannot give them back, however often it tries.
+    Ever(String),
+}
+
+fn read_some(reader: &mut Reader, visible: u64, max_bytes: usize) -> Result<Taken, Unread> {
     let mut frames = Vec::new();
     let mut bytes = 0;
     while bytes < max_bytes {
         // The log may be further than what has been published: what it hands out is durable.
-        let next = reader.next().map_err(|e| format!("{:#}", Chain(&e)))?;
+        let next = match reader.next() {
+            Ok(next) => next,
+            // What was read so far is whole; the next call meets the error again.
+            Err(_) if !frames.is_empty() => break,
+            Err(e) => return Err(Unread::Now(format!("{:#}", Chain(&e)))),
+        };
         let Some(frame) = next else {
             return Ok((frames, visible.max(reader.position().0)));
         };
-        let frame = replay::frame(frame.lsn.0, frame.body).map_err(|e| e.to_string())?;
+        let frame =
+            replay::frame(frame.lsn.0, frame.body).map_err(|e| Unread::Ever(e.to_string()))?;
         bytes += frame.memory_bytes();
         frames.push(Arc::new(frame));
     }

@@ -293,7 +293,12 @@ impl Station {
             quality: Quality::Accepted,
             reason: None,
         });
-        Gathered { due: now, channel: Channel::Status, seq, readings: reading.into_iter().collect() }
+        Gathered {
+            due: now,
+            channel: Channel::Status,
+            seq,
+            readings: reading.into_iter().collect(),
+        }
     }
 
     /// Puts a batch on the wire, once or, as chance has it, a second time later.

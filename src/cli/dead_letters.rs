@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use loushan_ingest::io::Io;
 use loushan_ingest::io::real::RealIo;
-use loushan_ingest::service::{dead_letter_dir, influx_refused_dir};
+use loushan_ingest::service::letter_dirs;
 use loushan_ingest::sink::dead_letter::{DeadLetter, DeadLetters};
 use loushan_schemas::time::DeviceTime;
 
@@ -81,11 +82,14 @@ type Letters = Box<
     dyn Iterator<Item = Result<DeadLetter, loushan_ingest::sink::dead_letter::DeadLetterError>>,
 >;
 
-/// What senders got wrong, then what a server refused.
+/// What senders got wrong, then what servers refused.
 fn letters(data: &std::path::Path) -> Result<Letters, Failure> {
-    let rejected = DeadLetters::open_read(Arc::new(RealIo), &dead_letter_dir(data))?;
-    let refused = DeadLetters::open_read(Arc::new(RealIo), &influx_refused_dir(data))?;
-    Ok(Box::new(rejected.chain(refused)))
+    let io: Arc<dyn Io> = Arc::new(RealIo);
+    let mut all: Letters = Box::new(std::iter::empty());
+    for dir in letter_dirs(&*io, data)? {
+        all = Box::new(all.chain(DeadLetters::open_read(Arc::clone(&io), &dir)?));
+    }
+    Ok(all)
 }
 
 fn describe(letter: &DeadLetter, out: &mut String) {

@@ -15,11 +15,16 @@ mod config;
 mod dead_letters;
 mod demo;
 mod events;
-#[allow(dead_code)]
+mod export;
 mod http;
+mod query;
+mod retention;
 mod serve;
 mod signals;
 mod simulate;
+mod snapshot;
+mod store;
+mod table;
 mod user;
 
 use std::future::Future;
@@ -56,6 +61,15 @@ enum Command {
     /// Keep the users file: who may come in, by which password, in which role.
     #[command(subcommand)]
     User(user::Command),
+    /// Ask what is stored: latest readings, history, figures, silences.
+    #[command(subcommand)]
+    Query(query::Command),
+    /// Write all readings of a kind to a file.
+    Export(export::Args),
+    /// Show what a running service keeps, and what would go now.
+    Retention(retention::Args),
+    /// Copy a running service's store, for other readers and for backups. Needs an admin's token.
+    Snapshot(snapshot::Args),
     /// Look at what was rejected.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -93,6 +107,10 @@ pub(crate) fn main() -> ExitCode {
         Command::PrintConfig => config::print(),
         Command::Certs(command) => certs::run(&command),
         Command::User(command) => user::run(&command),
+        Command::Query(command) => query::run(&command),
+        Command::Export(args) => export::run(&args),
+        Command::Retention(args) => retention::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::DeadLetters(command) => dead_letters::run(&command),
     };
     match result {

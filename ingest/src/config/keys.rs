@@ -1,9 +1,11 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
 mod front;
+mod store;
 
 use super::table::Default::{Is, Required, Unset};
 use super::table::{Key, Kind, Section};
+use crate::sink::influx::Scheme;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -79,6 +81,24 @@ pub static SECTIONS: &[Section] = &[
                 Is("512MiB"),
                 "Free space below which nothing more is acknowledged. It leaves room for the\nstore to flush and for a snapshot, without which the disk could never be emptied.",
             ),
+            key(
+                "max_bytes",
+                Kind::Size(32 * MIB, 1024 * TIB),
+                Unset("64GiB"),
+                "Bytes of the log at most, at which nothing more is acknowledged until sinks have caught\nup. It has to hold what comes while the longest outage lasts. Not set: the disk.",
+            ),
+            key(
+                "keep_for_replay",
+                Kind::Duration(SECOND, 10 * 365 * DAY),
+                Unset("2d"),
+                "How long the log keeps what every sink has stored, so that one can be rewound. It gives\nway when max_bytes or free_disk_floor come near. Not set, and no bytes either: not at all.",
+            ),
+            key(
+                "keep_for_replay_bytes",
+                Kind::Size(8 * MIB, 1024 * TIB),
+                Unset("16GiB"),
+                "How many bytes of it are kept at most; alone: so many, however old.",
+            ),
         ],
     ),
     section(
@@ -153,20 +173,98 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    section(
+        "query",
+        "Questions over HTTP to what is stored.",
+        &[
+            key(
+                "memory",
+                Kind::Size(MIB, 64 * GIB),
+                Is("64MiB"),
+                "Memory of one question; one that needs more is refused. 16 at a time are answered.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration(100, HOUR),
+                Is("1m"),
+                "How long an answer may take. Exports may take as long as their receiver does.",
+            ),
+        ],
+    ),
+    store::COMPACTION,
+    store::RETENTION,
+    store::PARKING,
+    store::STREET_LIGHT,
+    store::SMOKE,
+    store::ELEVATOR,
+    store::WATER,
+    store::STATION_STATUS,
     Section {
         name: "sink.influx",
-        doc: "Writes to an InfluxDB v2 server as well. Off unless set.",
+        doc: "Writes to an InfluxDB v2 server as well. Off unless set. There may be any number of them, each\n# with a name of its own, [sink.NAME]; this one is called influx.",
         optional: true,
         keys: &[
-            key("url", Kind::Url, Required("http://127.0.0.1:8086"), "The server."),
-            key("org", Kind::Text, Required("city"), "The organisation."),
-            key("bucket", Kind::Text, Required("loushan"), "The bucket; made if it is missing."),
+            key(
+                "url",
+                Kind::Url,
+                Required("https://influx.example:8086"),
+                "The server. A path is kept: a proxy's, or \"/v1/influxdb\" of GreptimeDB.",
+            ),
+            key(
+                "org",
+                Kind::Text,
+                Required("city"),
+                "The organisation. Servers other than InfluxDB 2 ignore it.",
+            ),
+            key(
+                "bucket",
+                Kind::Text,
+                Required("loushan"),
+                "The bucket, or what the server has instead (a database).",
+            ),
+            key(
+                "create_bucket",
+                Kind::Bool,
+                Is("true"),
+                "Make the bucket if the server says that it has none of that name.",
+            ),
             key(
                 "token",
                 Kind::Secret,
-                Required("secret"),
+                Unset("secret"),
                 "The API token. Better set as LOUSHAN__SINK__INFLUX__TOKEN than written here.",
             ),
+            key(
+                "token_file",
+                Kind::Path,
+                Unset("/run/secrets/influx-token"),
+                "A file with the token, which goes before token. Read again when the server refuses it.",
+            ),
+            key(
+                "auth",
+                Kind::Choice(&Scheme::WORDS),
+                Is("token"),
+                "How the token is shown: InfluxDB 2's \"Token\", \"Bearer\", \"Basic\" (the token is then\nuser:password), or not at all.",
+            ),
+            key(
+                "ca_file",
+                Kind::Path,
+                Unset("/etc/loushan/ca.pem"),
+                "Certificates (PEM) of the authorities that may vouch for an https:// server, instead of\nthe system's.",
+            ),
+            key(
+                "client_certificate",
+                Kind::Path,
+                Unset("/etc/loushan/client.pem"),
+                "Our certificate (PEM), for a server that asks for one.",
+            ),
+            key(
+                "client_key",
+                Kind::Path,
+                Unset("/etc/loushan/client.key"),
+                "The key (PEM) of that certificate.",
+            ),
+            key("connections", Kind::Count(1, 64), Is("2"), "Requests on their way at a time."),
             key(
                 "batch_points",
                 Kind::Count(1, 1_000_000),
@@ -186,12 +284,36 @@ pub static SECTIONS: &[Section] = &[
                 Is("10s"),
                 "How long the server may take to answer.",
             ),
+            key(
+                "connect_timeout",
+                Kind::Duration(100, 10 * MINUTE),
+                Is("5s"),
+                "How long a connection may take, TLS included.",
+            ),
+            key(
+                "write_timeout",
+                Kind::Duration(100, 10 * MINUTE),
+                Is("10s"),
+                "How long the server may take nothing of a request.",
+            ),
             key("gzip", Kind::Bool, Is("true"), "Compress requests."),
             key(
                 "max_backoff",
                 Kind::Duration(100, HOUR),
                 Is("30s"),
                 "The longest pause between two attempts.",
+            ),
+            key(
+                "max_retry_after",
+                Kind::Duration(0, 24 * HOUR),
+                Is("10m"),
+                "The longest pause that the server may ask for.",
+            ),
+            key(
+                "late_after",
+                Kind::Duration(100, 24 * HOUR),
+                Is("15s"),
+                "When the oldest reading has been held for so long, the sink is in trouble, whatever its\nconnections look like.",
             ),
             key(
                 "held_bytes",
@@ -204,6 +326,12 @@ pub static SECTIONS: &[Section] = &[
                 Kind::Duration(0, HOUR),
                 Is("5s"),
                 "How long a stop waits for the server; the rest is written after the next start.",
+            ),
+            key(
+                "on_full",
+                Kind::Choice(&["hold", "let_go"]),
+                Is("hold"),
+                "When the log reaches log.max_bytes or log.free_disk_floor because this sink lags.\nhold: devices are held back until there is room, and nothing is lost.\nlet_go: the oldest of what this sink has not stored is given up, counted and said; the\nembedded store has it.",
             ),
         ],
     },

@@ -7,6 +7,8 @@
 //!   token `007` stays a token.
 //! * Unknown keys are refused, in the file and in the environment. Sizes and durations carry their
 //!   unit. All faults are reported at once, each with its key, value and remedy.
+//! * A sink's section is `[sink.NAME]`, any number of them; the table has one for all, that of the
+//!   sink called *influx*.
 //! * Whatever is not set has a default on loopback: the service runs without any file.
 //! * A secret is never shown: not in errors, not in `Debug`, not by quoting a line of the file.
 
@@ -28,4 +30,4 @@ pub use exposure::Exposed;
 pub use fault::{Fault, Faults, Origin};
 pub use print::default_file;
 pub use raw::{ENVIRONMENT_PREFIX, variable};
-pub use resolved::{Config, MqttListen, Tracing};
+pub use resolved::{Config, Keep, MqttListen, OnFull, SinkConfig, Tracing};

@@ -10,7 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Origin, shorten};
 use super::keys::SECTIONS;
-use super::table::{Default, Key, Kind, Section, Setting, find};
+use super::table::{
+    Default, Key, Kind, SINK, SINK_NAMES, Section, Setting, find, find_section, is_sink_name,
+};
 
 /// How every environment variable of ours starts.
 pub const ENVIRONMENT_PREFIX: &str = "LOUSHAN__";
@@ -69,28 +71,48 @@ impl Raw {
         })
     }
 
+    /// The sinks of the InfluxDB protocol, by name.
+    pub(super) fn sinks(&self) -> Vec<String> {
+        let below = self.mentioned.iter().filter_map(|path| path.strip_prefix("sink."));
+        let mut names: Vec<String> = below
+            .map(|rest| rest.split_once('.').map_or(rest, |(name, _)| name))
+            .filter(|name| is_sink_name(name))
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Notes what must be set and is not, section by section.
     pub(super) fn require(&mut self) {
         for section in SECTIONS {
-            if section.optional && !self.is_on(section.name) {
-                continue;
-            }
-            for key in section.keys {
-                let path = format!("{}.{}", section.name, key.name);
-                if let Default::Required(example) = key.default
-                    && !self.mentioned.contains(&path)
-                {
-                    self.faults.push(Fault {
-                        problem: format!("must be set where [{}] is", section.name),
-                        remedy: format!(
-                            "write {} = \"{example}\" with your own value, or set {}",
-                            key.name,
-                            variable(&path)
-                        ),
-                        key: path,
-                        origin: Origin::Default,
-                    });
+            if section.name == SINK {
+                for name in self.sinks() {
+                    self.require_of(section, &format!("sink.{name}"));
                 }
+            } else if !section.optional || self.is_on(section.name) {
+                self.require_of(section, section.name);
+            }
+        }
+    }
+
+    fn require_of(&mut self, section: &Section, name: &str) {
+        for key in section.keys {
+            let path = format!("{name}.{}", key.name);
+            if let Default::Required(example) = key.default
+                && !self.mentioned.contains(&path)
+            {
+                self.faults.push(Fault {
+                    problem: format!("must be set where [{name}] is"),
+                    remedy: format!(
+                        "write {} = \"{example}\" with your own value, or set {}",
+                        key.name,
+                        variable(&path)
+                    ),
+                    key: path,
+                    origin: Origin::Default,
+                });
             }
         }
     }
@@ -138,13 +160,26 @@ impl Raw {
 
     fn read_variable(&mut self, name: String, value: &str) {
         let path = all_keys().map(|(path, _)| path).find(|path| variable(path) == name);
-        match path {
+        match path.or_else(|| self.sinks_path(&name)) {
             Some(path) => self.set(path, value, Origin::Environment(name)),
             None => {
                 let path = name.trim_start_matches(ENVIRONMENT_PREFIX).replace("__", ".");
                 self.unknown(path.to_lowercase(), Origin::Environment(name));
             }
         }
+    }
+
+    /// The path of a variable of a sink that is not called *influx*: one the file has, whose name may
+    /// have a `-` that no shell's variable can have, or one that only the environment has.
+    fn sinks_path(&self, variable_name: &str) -> Option<String> {
+        let rest = variable_name.strip_prefix(ENVIRONMENT_PREFIX)?.strip_prefix("SINK__")?;
+        let (name, key) = rest.rsplit_once("__")?;
+        let key = key.to_lowercase();
+        let known = self.sinks().into_iter().map(|name| format!("sink.{name}.{key}"));
+        let known = known.into_iter().find(|path| variable(path) == variable_name);
+        let path = known.unwrap_or_else(|| format!("sink.{}.{key}", name.to_lowercase()));
+        // The reverse as well: what is written in small letters names no key.
+        (find(&path).is_some() && variable(&path) == variable_name).then_some(path)
     }
 
     fn set(&mut self, path: String, value: &str, origin: Origin) {
@@ -171,10 +206,11 @@ impl Raw {
     }
 
     fn unknown(&mut self, path: String, origin: Origin) {
-        let section =
-            path.rsplit_once('.').and_then(|(s, _)| SECTIONS.iter().find(|it| it.name == s));
+        let above = path.rsplit_once('.').map(|(section, _)| section);
+        let section = above.and_then(|name| Some((name, find_section(name)?)));
         let remedy = match section {
-            Some(section) => format!("keys of [{}] are {}", section.name, names(section)),
+            Some((name, section)) => format!("keys of [{name}] are {}", names(section)),
+            None if path.starts_with("sink.") => SINK_NAMES.to_owned(),
             None => {
                 let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
                 format!("sections are {}", names.join(", "))
@@ -185,13 +221,13 @@ impl Raw {
     }
 }
 
-/// The environment variable of a key.
+/// The environment variable of a key. A `-`, which a sink's name may have, is a `_` there.
 #[must_use]
 pub fn variable(path: &str) -> String {
-    format!("{ENVIRONMENT_PREFIX}{}", path.replace('.', "__").to_uppercase())
+    format!("{ENVIRONMENT_PREFIX}{}", path.replace('.', "__").replace('-', "_").to_uppercase())
 }
 
-/// All keys by their dotted paths.
+/// All keys by their dotted paths; a sink's by those of the one called *influx*.
 pub(super) fn all_keys() -> impl Iterator<Item = (String, &'static Key)> {
     SECTIONS.iter().flat_map(|section| {
         section.keys.iter().map(move |key| (format!("{}.{}", section.name, key.name), key))
@@ -204,9 +240,13 @@ fn names(section: &Section) -> String {
 }
 
 fn is_section_or_above(path: &str) -> bool {
-    SECTIONS.iter().any(|section| {
-        section.name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    find_section(path).is_some()
+        || SECTIONS.iter().any(|section| {
+            section
+                .name
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
 }
 
 /// The line, from 1, that a byte of the text is in.

@@ -2,22 +2,24 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
 use loushan_broker::config::{BrokerConfig, DeniedPublish};
 use loushan_broker::listen::tls::{ClientCertificates, TlsFiles};
+use loushan_schemas::kind::Kind;
 
 use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
 use super::raw::Raw;
 use super::table::Setting;
-use crate::http::HttpLimits;
+use crate::http::{HttpLimits, QueryLimits};
 use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
-use crate::sink::embedded::EmbeddedConfig;
-use crate::sink::influx::{InfluxConfig, Token};
+use crate::sink::embedded::{CompactionConfig, EmbeddedConfig, KindRetention, RetentionConfig};
+use crate::sink::influx::{InfluxConfig, Scheme, Token};
 use crate::wal::{LogOptions, SyncPolicy};
 
 /// The whole configuration, in the terms of the components it is for.
@@ -44,10 +46,12 @@ pub struct Config {
     pub exposed: Vec<Exposed>,
     /// The pipeline's bounds, the log's among them.
     pub pipeline: PipelineOptions,
+    /// What the log keeps though every sink has stored it.
+    pub keep: Keep,
     /// The embedded store.
     pub embedded: EmbeddedConfig,
-    /// The InfluxDB sink, where it is on.
-    pub influx: Option<InfluxConfig>,
+    /// The sinks of the InfluxDB protocol, by name.
+    pub sinks: Vec<SinkConfig>,
     /// The dead letter's quotas.
     pub dead_letter: DeadLetterConfig,
     /// The stations file, where one is set.
@@ -56,6 +60,36 @@ pub struct Config {
     pub tracing: Tracing,
     /// How long an ordered stop may take.
     pub shutdown_deadline: Duration,
+}
+
+/// What the log keeps though every sink has stored it, as long as there is room. Neither: nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// What is younger.
+    pub age: Option<Duration>,
+    /// At most so many bytes, the youngest.
+    pub bytes: Option<u64>,
+}
+
+/// A sink that writes to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// What it is called, in the configuration, in metrics and in the data folder.
+    pub name: Arc<str>,
+    /// How it writes.
+    pub influx: InfluxConfig,
+    /// What becomes of what it has not stored when the log has no more room.
+    pub on_full: OnFull,
+}
+
+/// What becomes of what a sink has not stored when the log has no more room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFull {
+    /// The log keeps it: devices are held back until there is room.
+    #[default]
+    Hold,
+    /// The oldest is let go, counted and said.
+    LetGo,
 }
 
 /// Where MQTT listens, by what is spoken there.
@@ -146,17 +180,27 @@ fn resolve(raw: &Raw) -> Option<Config> {
         http: HttpLimits {
             exports: values.count("http.max_exports")?,
             connections: values.count("http.max_connections")?,
+            query: QueryLimits {
+                memory: values.count("query.memory")?,
+                timeout: values.duration("query.timeout")?,
+            },
         },
         exposed: Vec::new(),
         pipeline: pipeline(&values)?,
+        keep: Keep {
+            age: values.duration("log.keep_for_replay"),
+            bytes: values.bytes("log.keep_for_replay_bytes"),
+        },
         embedded: EmbeddedConfig {
             flush_age: values.duration("sink.embedded.flush_age")?,
             flush_rows: values.bytes("sink.embedded.flush_rows")?,
             flush_bytes: values.count("sink.embedded.flush_bytes")?,
             footer_cache_bytes: values.count("sink.embedded.footer_cache_bytes")?,
+            compaction: compaction(&values)?,
+            retention: retention(&values),
             ..EmbeddedConfig::default()
         },
-        influx: if raw.is_on("sink.influx") { Some(influx(&values)?) } else { None },
+        sinks: raw.sinks().iter().map(|name| sink(&values, name)).collect::<Option<_>>()?,
         dead_letter: DeadLetterConfig {
             total_bytes: values.bytes("dead_letter.total_bytes")?,
             station_bytes: values.bytes("dead_letter.station_bytes")?,
@@ -280,6 +324,7 @@ fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
             segment_bytes: values.bytes("log.segment_bytes")?,
             buffer_bytes: values.count("log.buffer_bytes")?,
             free_floor_bytes: values.bytes("log.free_disk_floor")?,
+            max_bytes: values.bytes("log.max_bytes"),
             ..LogOptions::default()
         },
         state: StateLimits {
@@ -288,31 +333,85 @@ fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
         },
         tail_bytes: values.count("pipeline.tail_bytes")?,
         lookup_bytes: values.count("pipeline.lookup_bytes")?,
-        snapshot_bytes: values.bytes("pipeline.snapshot_bytes")?,
+        // A snapshot is a cursor: the log's limit must not be reached between two of them.
+        snapshot_bytes: values
+            .bytes("pipeline.snapshot_bytes")?
+            .min(values.bytes("log.max_bytes").map_or(u64::MAX, |max| max / 4)),
         snapshot_interval: values.duration("pipeline.snapshot_interval")?,
     })
 }
 
-fn influx(values: &Values<'_>) -> Option<InfluxConfig> {
+fn compaction(values: &Values<'_>) -> Option<CompactionConfig> {
+    Some(CompactionConfig {
+        enabled: values.0.get("store.compaction.enabled")? == Setting::Bool(true),
+        min_files: values.count("store.compaction.min_files")?,
+        target_bytes: values.bytes("store.compaction.target_bytes")?,
+        memory_bytes: values.bytes("store.compaction.memory_bytes")?,
+        quiet: values.duration("store.compaction.quiet")?,
+        share_percent: u32::try_from(values.bytes("store.compaction.share_percent")?)
+            .unwrap_or(100),
+    })
+}
+
+fn retention(values: &Values<'_>) -> RetentionConfig {
+    let of_kind = |kind: Kind| {
+        let section = format!("store.retention.{}", kind.as_str());
+        let limits = KindRetention {
+            age: values.duration(&format!("{section}.age")),
+            bytes: values.bytes(&format!("{section}.bytes")),
+        };
+        (limits != KindRetention::default()).then_some((kind, limits))
+    };
+    RetentionConfig {
+        bytes: values.bytes("store.retention.bytes"),
+        kinds: Kind::ALL.into_iter().filter_map(of_kind).collect(),
+    }
+}
+
+fn sink(values: &Values<'_>, name: &str) -> Option<SinkConfig> {
+    let section = format!("sink.{name}");
+    Some(SinkConfig {
+        name: name.into(),
+        influx: influx(values, &section)?,
+        on_full: match values.text(&format!("{section}.on_full"))?.as_str() {
+            "let_go" => OnFull::LetGo,
+            _ => OnFull::Hold,
+        },
+    })
+}
+
+fn influx(values: &Values<'_>, section: &str) -> Option<InfluxConfig> {
+    let key = |name: &str| format!("{section}.{name}");
     Some(InfluxConfig {
-        url: match values.0.get("sink.influx.url")? {
+        url: match values.0.get(&key("url"))? {
             Setting::Url(url) => url.to_string(),
             _ => return None,
         },
-        org: values.text("sink.influx.org")?,
-        bucket: values.text("sink.influx.bucket")?,
-        token: match values.0.get("sink.influx.token")? {
-            Setting::Secret(token) => Token::new(token.reveal()),
-            _ => return None,
+        org: values.text(&key("org"))?,
+        bucket: values.text(&key("bucket"))?,
+        create_bucket: values.0.get(&key("create_bucket"))? == Setting::Bool(true),
+        token: match values.0.get(&key("token")) {
+            Some(Setting::Secret(token)) => Token::new(token.reveal()),
+            _ => Token::default(),
         },
-        batch_points: values.count("sink.influx.batch_points")?,
-        batch_bytes: values.count("sink.influx.batch_bytes")?,
-        batch_age: values.duration("sink.influx.batch_age")?,
-        timeout: values.duration("sink.influx.timeout")?,
-        gzip: values.0.get("sink.influx.gzip")? == Setting::Bool(true),
-        max_backoff: values.duration("sink.influx.max_backoff")?,
-        held_bytes: values.count("sink.influx.held_bytes")?,
-        flush_within: values.duration("sink.influx.flush_within")?,
+        token_file: values.path(&key("token_file")),
+        auth: Scheme::from_word(&values.text(&key("auth"))?)?,
+        ca_file: values.path(&key("ca_file")),
+        client_certificate: values.path(&key("client_certificate")),
+        client_key: values.path(&key("client_key")),
+        connections: values.count(&key("connections"))?,
+        batch_points: values.count(&key("batch_points"))?,
+        batch_bytes: values.count(&key("batch_bytes"))?,
+        batch_age: values.duration(&key("batch_age"))?,
+        connect_timeout: values.duration(&key("connect_timeout"))?,
+        write_timeout: values.duration(&key("write_timeout"))?,
+        timeout: values.duration(&key("timeout"))?,
+        gzip: values.0.get(&key("gzip"))? == Setting::Bool(true),
+        max_backoff: values.duration(&key("max_backoff"))?,
+        max_retry_after: values.duration(&key("max_retry_after"))?,
+        late_after: values.duration(&key("late_after"))?,
+        held_bytes: values.count(&key("held_bytes"))?,
+        flush_within: values.duration(&key("flush_within"))?,
     })
 }
 
@@ -321,15 +420,37 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
     faults.extend(exposure::faults(config, raw));
     faults.extend(super::listeners::faults(config, raw));
-    if let Some(influx) = &config.influx
-        && let Err(e) = influx.check()
-    {
-        let key = format!("sink.influx.{}", e.key);
+    for sink in &config.sinks {
+        if let Err(e) = sink.influx.check() {
+            let key = format!("sink.{}.{}", sink.name, e.key);
+            faults.push(Fault {
+                origin: raw.origin(&key),
+                key,
+                problem: format!("{:?} {}", e.shown, e.why),
+                remedy: "see print-config".to_owned(),
+            });
+        }
+    }
+    for (at, sink) in config.sinks.iter().enumerate() {
+        let variable = |name: &str| super::variable(&format!("sink.{name}"));
+        let before = config.sinks.iter().take(at);
+        let twin = before.into_iter().find(|it| variable(&it.name) == variable(&sink.name));
+        if let Some(twin) = twin {
+            faults.push(Fault {
+                key: format!("sink.{}", sink.name),
+                origin: Origin::Default,
+                problem: format!("the environment cannot tell it from sink.{}", twin.name),
+                remedy: "give it another name".to_owned(),
+            });
+        }
+    }
+    let log = &config.pipeline.log;
+    if log.max_bytes.is_some_and(|max| max / 4 < log.segment_bytes) {
         faults.push(Fault {
-            origin: raw.origin(&key),
-            key,
-            problem: format!("{:?} {}", e.shown, e.why),
-            remedy: "see print-config".to_owned(),
+            key: "log.max_bytes".to_owned(),
+            origin: raw.origin("log.max_bytes"),
+            problem: "it has no room for four segments of log.segment_bytes".to_owned(),
+            remedy: "raise it, or lower log.segment_bytes".to_owned(),
         });
     }
     if config.dead_letter.station_bytes > config.dead_letter.total_bytes {

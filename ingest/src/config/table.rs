@@ -55,7 +55,7 @@ pub enum Kind {
     Secret,
     /// A path.
     Path,
-    /// An `http://` address.
+    /// An `http://` or `https://` address.
     Url,
     /// IP address and port.
     Address,
@@ -128,10 +128,10 @@ impl Kind {
             Self::Path => Setting::Path(PathBuf::from(text)),
             Self::Url => {
                 let url = Url::parse(text).ok()?;
-                // `influxdb2` drops a base path, and credentials in a URL end in logs.
-                let plain = url.scheme() == "http"
+                // Credentials in a URL end in logs.
+                let plain = matches!(url.scheme(), "http" | "https")
                     && url.host_str().is_some()
-                    && url.path() == "/"
+                    && url.fragment().is_none()
                     && url.username().is_empty()
                     && url.password().is_none()
                     && url.query().is_none();
@@ -162,7 +162,9 @@ impl Kind {
         match self {
             Self::Text | Self::Secret => "text, not empty".to_owned(),
             Self::Path => "a path".to_owned(),
-            Self::Url => "an address such as \"http://127.0.0.1:8086\", without path".to_owned(),
+            Self::Url => {
+                "an address such as \"http://127.0.0.1:8086\", without user or query".to_owned()
+            }
             Self::Address => "an IP address and port such as \"127.0.0.1:1883\"".to_owned(),
             Self::Listen => {
                 "an IP address and port such as \"127.0.0.1:1883\", or \"off\"".to_owned()
@@ -191,10 +193,38 @@ impl Kind {
     }
 }
 
+/// The section that every sink of the InfluxDB protocol has, whatever its name: `sink.NAME`.
+pub const SINK: &str = "sink.influx";
+
+/// Names under which there is something else already.
+const RESERVED: [&str; 3] = ["embedded", "dead_letter", "snapshot"];
+
+/// What a sink's name may be, for people.
+pub const SINK_NAMES: &str =
+    "a sink's name is a-z, then up to 31 of a-z 0-9 _ -, and not embedded, dead_letter or snapshot";
+
+/// Whether a sink may be called so.
+#[must_use]
+pub fn is_sink_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+        && name.len() <= 32
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+        && !RESERVED.contains(&name)
+}
+
+/// The section of that name; a sink's has as many names as there are sinks.
+#[must_use]
+pub fn find_section(name: &str) -> Option<&'static Section> {
+    let sink = name.strip_prefix("sink.").is_some_and(is_sink_name);
+    let name = if sink { SINK } else { name };
+    super::keys::SECTIONS.iter().find(|section| section.name == name)
+}
+
 /// The section and key of a dotted path.
 #[must_use]
 pub fn find(path: &str) -> Option<(&'static Section, &'static Key)> {
     let (section, name) = path.rsplit_once('.')?;
-    let section = super::keys::SECTIONS.iter().find(|s| s.name == section)?;
+    let section = find_section(section)?;
     Some((section, section.keys.iter().find(|key| key.name == name)?))
 }

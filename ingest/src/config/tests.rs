@@ -13,7 +13,7 @@ use super::*;
 use crate::pipeline::PipelineOptions;
 use crate::sink::dead_letter::DeadLetterConfig;
 use crate::sink::embedded::EmbeddedConfig;
-use crate::sink::influx::{InfluxConfig, Token};
+use crate::sink::influx::{InfluxConfig, Scheme, Token};
 use crate::wal::SyncPolicy;
 
 fn faults(text: &str) -> Vec<Fault> {
@@ -32,7 +32,7 @@ fn the_printed_file_means_the_defaults() {
     assert_eq!(defaults.mqtt_listen.tcp.unwrap().to_string(), "127.0.0.1:1883");
     assert_eq!(defaults.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!(defaults.pipeline.log.sync, SyncPolicy::Always);
-    assert_eq!(defaults.influx, None);
+    assert_eq!(defaults.sinks, []);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn the_defaults_are_those_of_the_components() {
     assert_eq!(config.dead_letter, DeadLetterConfig::default());
     assert_eq!(format!("{:?}", config.pipeline), format!("{:?}", PipelineOptions::default()));
     let text = "[sink.influx]\nurl = \"http://h:1\"\norg = \"o\"\nbucket = \"b\"\ntoken = \"t\"\n";
-    let influx = Config::read(Some(text), []).unwrap().influx.unwrap();
+    let sinks = Config::read(Some(text), []).unwrap().sinks;
     let default = InfluxConfig {
         url: "http://h:1/".to_owned(),
         org: "o".to_owned(),
@@ -51,7 +51,8 @@ fn the_defaults_are_those_of_the_components() {
         token: Token::new("t"),
         ..InfluxConfig::default()
     };
-    assert_eq!(influx, default);
+    let default = SinkConfig { name: "influx".into(), influx: default, on_full: OnFull::default() };
+    assert_eq!(sinks, [default]);
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn the_printed_file_with_every_key_set_is_accepted_too() {
         })
         .collect();
     let config = Config::read(Some(&text), []).unwrap();
-    assert_eq!(config.influx.unwrap().bucket, "loushan");
+    assert_eq!(config.sinks[0].influx.bucket, "loushan");
     assert_eq!(config.stations_file.unwrap().to_str(), Some("stations.csv"));
 }
 
@@ -142,9 +143,15 @@ fn an_influx_section_that_is_begun_must_be_finished() {
         .into_iter()
         .map(|f| f.key)
         .collect();
-    assert_eq!(keys, ["sink.influx.org", "sink.influx.bucket", "sink.influx.token"]);
+    assert_eq!(keys, ["sink.influx.org", "sink.influx.bucket"]);
     let keys = Config::read(None, environment("LOUSHAN__SINK__INFLUX__TOKEN", "t")).unwrap_err().0;
     assert_eq!(keys.len(), 3);
+    let text = "[sink.lake]\nurl = \"https://h/base\"\norg = \"o\"\nbucket = \"b\"\n";
+    let keys: Vec<String> = faults(text).into_iter().map(|f| f.key).collect();
+    assert_eq!(keys, ["sink.lake.token"]);
+    for rest in ["token_file = \"/run/token\"\n", "auth = \"none\"\n"] {
+        Config::read(Some(&format!("{text}{rest}")), []).unwrap();
+    }
 }
 
 #[test]
@@ -152,7 +159,7 @@ fn a_token_is_text_and_never_shown() {
     let text = "[sink.influx]\nurl = \"http://127.0.0.1:8086\"\norg = \"o\"\nbucket = \"b\"\n";
     let config =
         Config::read(Some(text), environment("LOUSHAN__SINK__INFLUX__TOKEN", "007")).unwrap();
-    let influx = config.influx.as_ref().unwrap();
+    let influx = &config.sinks[0].influx;
     assert_eq!(influx.token, Token::new("007"));
     assert!(!format!("{config:?}").contains("007"));
 
@@ -289,4 +296,94 @@ fn origins_stand_between_commas() {
     let text = "[mqtt]\nws_origins = \"https://a.example, https://b.example\"\n";
     let config = Config::read(Some(text), []).unwrap();
     assert_eq!(config.broker.ws_origins, ["https://a.example", "https://b.example"]);
+}
+
+#[test]
+fn there_may_be_any_number_of_sinks_each_with_its_name() {
+    let section = |name: &str| {
+        format!(
+            "[sink.{name}]\nurl = \"http://h:1\"\norg = \"o\"\nbucket = \"{name}\"\ntoken = \"t\"\n"
+        )
+    };
+    let text = format!("{}{}on_full = \"let_go\"\n", section("influx"), section("city-lake"));
+    let config = Config::read(Some(&text), []).unwrap();
+    let names: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
+    assert_eq!(names, ["city-lake", "influx"]);
+    let on_full: Vec<OnFull> = config.sinks.iter().map(|sink| sink.on_full).collect();
+    assert_eq!(on_full, [OnFull::LetGo, OnFull::Hold]);
+    assert_eq!(config.sinks[0].influx.bucket, "city-lake");
+
+    // By the environment alone, and over the file where a name has what no variable can have.
+    let set = |name: &str, key: &str, value: &str| {
+        (format!("LOUSHAN__SINK__{name}__{key}"), value.to_owned())
+    };
+    let environment = [
+        set("LAKE_2", "URL", "http://h:2"),
+        set("LAKE_2", "ORG", "o"),
+        set("LAKE_2", "BUCKET", "b"),
+        set("LAKE_2", "TOKEN", "s3cr3t"),
+        set("CITY_LAKE", "TOKEN", "s3cr3t"),
+    ];
+    let config = Config::read(Some(&text), environment).unwrap();
+    let names: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
+    assert_eq!(names, ["city-lake", "influx", "lake_2"]);
+    assert_eq!(config.sinks[0].influx.token, Token::new("s3cr3t"));
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn a_sink_is_named_as_a_metric_and_a_folder_can_be() {
+    let named = |name: &str| {
+        let section = format!("[sink.{name}]\nurl = \"http://h:1\"\norg = \"o\"\n");
+        Config::read(Some(&format!("{section}bucket = \"b\"\ntoken = \"t\"\n")), [])
+    };
+    for good in ["a", "lake-2", "lake_2", "a234567890123456789012345678901b"] {
+        assert!(named(good).is_ok(), "{good}");
+    }
+    for bad in ["Lake", "2lake", "snapshot", "dead_letter", "a2345678901234567890123456789012b"] {
+        let fault = &named(bad).unwrap_err().0[0];
+        assert!(fault.remedy.starts_with("a sink's name is"), "{bad}: {fault}");
+    }
+    let twins = "[sink.a-b]\nurl = \"http://h:1\"\norg = \"o\"\nbucket = \"b\"\ntoken = \"t\"\n";
+    let both = format!("{twins}{}", twins.replace("a-b", "a_b"));
+    let found = faults(&both);
+    assert!(found.iter().any(|f| f.key == "sink.a_b"), "{found:?}");
+}
+
+#[test]
+fn every_key_of_a_sink_reaches_it() {
+    let text = "[sink.lake]\nurl = \"https://h/base\"\norg = \"o\"\nbucket = \"b\"\ncreate_bucket = false\n\
+                token = \"t\"\ntoken_file = \"/t\"\nauth = \"bearer\"\nca_file = \"/ca\"\n\
+                client_certificate = \"/cc\"\nclient_key = \"/ck\"\nconnections = 3\nbatch_points = 4\n\
+                batch_bytes = \"5KiB\"\nbatch_age = \"6s\"\ntimeout = \"7s\"\nconnect_timeout = \"8s\"\n\
+                write_timeout = \"9s\"\ngzip = false\nmax_backoff = \"10s\"\nmax_retry_after = \"11s\"\n\
+                late_after = \"12s\"\nheld_bytes = \"13MiB\"\nflush_within = \"14s\"\n";
+    let config = Config::read(Some(text), []).unwrap();
+    let seconds = Duration::from_secs;
+    let expected = InfluxConfig {
+        url: "https://h/base".to_owned(),
+        org: "o".to_owned(),
+        bucket: "b".to_owned(),
+        create_bucket: false,
+        token: Token::new("t"),
+        token_file: Some("/t".into()),
+        auth: Scheme::Bearer,
+        ca_file: Some("/ca".into()),
+        client_certificate: Some("/cc".into()),
+        client_key: Some("/ck".into()),
+        connections: 3,
+        batch_points: 4,
+        batch_bytes: 5 << 10,
+        batch_age: seconds(6),
+        timeout: seconds(7),
+        connect_timeout: seconds(8),
+        write_timeout: seconds(9),
+        gzip: false,
+        max_backoff: seconds(10),
+        max_retry_after: seconds(11),
+        late_after: seconds(12),
+        held_bytes: 13 << 20,
+        flush_within: seconds(14),
+    };
+    assert_eq!(config.sinks[0].influx, expected);
 }

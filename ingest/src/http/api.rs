@@ -10,7 +10,6 @@ use axum::{
     routing::{get, post},
 };
 use loushan_schemas::ids::{Imei, ImeiError};
-use loushan_schemas::row::Row;
 use serde_json::{Value, json};
 
 use super::App;
@@ -21,11 +20,6 @@ use super::params::Params;
 use super::view::{View, ViewError};
 use crate::sink::SinkFigures;
 
-/// Rows of one history answer: what a page shows, and a bound on its memory.
-const HISTORY_LIMIT: u64 = 10_000;
-/// Rows when no limit is named.
-const HISTORY_DEFAULT: u64 = 1_000;
-
 /// The routes, for the index page and for 404s.
 pub(super) const PATHS: &[&str] = &[
     "/healthz",
@@ -35,11 +29,14 @@ pub(super) const PATHS: &[&str] = &[
     "/api/v1/stations/{station}/commands (POST)",
     "/api/v1/stations/{station}/commands/{id}",
     "/api/v1/devices/{imei}/latest",
-    "/api/v1/devices/{imei}/history?from=&to=&limit=",
     "/api/v1/readings/count?kind=&from=&to=",
     "/api/v1/readings/export?after_lsn=",
     "/api/v1/dead-letters/export?after_lsn=",
     "/api/v1/sinks",
+    "/api/v1/sinks/{sink}/pause (POST)",
+    "/api/v1/sinks/{sink}/resume (POST)",
+    "/api/v1/sinks/{sink}/rewind?to= (POST)",
+    "/api/v1/sinks/{sink}/remove (POST)",
     "/api/v1/conservation",
     "/api/v1/whoami",
     "/api/v1/identity/reload (POST)",
@@ -51,18 +48,18 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/stations/{station}/commands", commands::sending())
         .route("/api/v1/stations/{station}/commands/{id}", get(commands::get))
         .route("/api/v1/devices/{imei}/latest", get(latest))
-        .route("/api/v1/devices/{imei}/history", get(history))
         .route("/api/v1/readings/count", get(count))
         .route("/api/v1/readings/export", get(export_rows))
         .route("/api/v1/dead-letters/export", get(export_dead_letters))
         .route("/api/v1/sinks", get(sinks))
+        .merge(super::sinks::routes())
         .route("/api/v1/conservation", get(conservation))
         .route("/api/v1/whoami", get(super::auth::whoami))
         .route("/api/v1/identity/reload", post(super::auth::reload))
 }
 
 /// Asks the view where it may block.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     app: &App,
     question: impl FnOnce(&dyn View) -> Result<T, ViewError> + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -107,30 +104,6 @@ async fn latest(
     let mut body = format!("{{\"as_of_lsn\":{},\"reading\":", answer.as_of_lsn);
     row.write_json(&mut body);
     body.push('}');
-    Ok(json_text(body))
-}
-
-async fn history(
-    State(app): State<App>,
-    Path(device): Path<String>,
-    params: Params,
-) -> Result<Response, ApiError> {
-    params.only(&["from", "to", "limit"])?;
-    let imei = imei(&device)?;
-    let span = params.span()?;
-    let limit = params.number("limit", 1..=HISTORY_LIMIT, HISTORY_DEFAULT)?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let answer = ask(&app, move |view| view.history(imei, span, limit)).await?;
-    let mut body = format!(
-        "{{\"imei\":\"{imei}\",\"from_ms\":{},\"to_ms\":{},\"as_of_lsn\":{},\"limit\":{limit},\
-         \"limit_reached\":{},\"readings\":[",
-        span.from.ms(),
-        span.to.ms(),
-        answer.as_of_lsn,
-        answer.value.len() >= limit,
-    );
-    write_rows(&answer.value, &mut body);
-    body.push_str("]}");
     Ok(json_text(body))
 }
 
@@ -182,29 +155,29 @@ async fn conservation(State(app): State<App>, params: Params) -> Result<Json<Val
     })))
 }
 
-fn sink(figures: &SinkFigures) -> Value {
+pub(super) fn sink(figures: &SinkFigures) -> Value {
     json!({
-        "name": figures.name,
+        "name": &*figures.name,
+        "state": figures.state.as_str(),
         "cursor": figures.cursor,
         "position": figures.position,
         "fed": figures.fed,
+        "rewound": figures.rewound,
         "stored": figures.stored,
         "replayed": figures.replayed,
         "refused": figures.refused,
         "let_go": figures.let_go,
+        "returned": figures.returned,
         "pending": figures.pending,
         "residue": figures.residue(),
+        "lag": {
+            "frames": figures.lag.frames,
+            "bytes": figures.lag.bytes,
+            "seconds": figures.lag.seconds,
+        },
         "trouble": figures.trouble,
+        "notice": figures.notice,
     })
-}
-
-fn write_rows(rows: &[Row], out: &mut String) {
-    for (i, row) in rows.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        row.write_json(out);
-    }
 }
 
 fn json_text(body: String) -> Response {

@@ -42,6 +42,23 @@ pub struct HttpLimits {
     pub exports: usize,
     /// Connections at a time.
     pub connections: usize,
+    /// What a question to the store may take.
+    pub query: QueryLimits,
+}
+
+/// The bounds of one question to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Bytes it may keep.
+    pub memory: usize,
+    /// How long it may take. An export may take as long as its receiver does.
+    pub timeout: Duration,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self { memory: 64 << 20, timeout: Duration::from_secs(60) }
+    }
 }
 
 /// Where a request comes from.
@@ -267,7 +284,10 @@ mod tests {
     async fn there_are_so_many_connections_and_no_more_and_a_stop_ends_those_that_wait() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let (limits, stop) = (HttpLimits { exports: 1, connections: 2 }, CancellationToken::new());
+        let (limits, stop) = (
+            HttpLimits { exports: 1, connections: 2, query: QueryLimits::default() },
+            CancellationToken::new(),
+        );
         let serving = tokio::spawn(serve(socket, None, limits, app(), stop.clone()));
         let open = async || TcpStream::connect(address).await.unwrap();
         let (mut first, mut second) = (open().await, open().await);

@@ -3,14 +3,14 @@
 //!
 //! A test holds the table against the sources: what is not in it is not emitted, and the reverse.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::view::Conservation;
 use crate::readiness::Readiness;
-use crate::sink::SinkFigures;
+use crate::sink::{SinkFigures, SinkState};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -153,6 +153,30 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_store_flushes_total", "Flushes of the store from memory to files."),
     counter("loushan_store_flush_failures_total", "Flushes that failed and were tried again."),
     seconds("loushan_store_flush_seconds", "How long a flush took."),
+    seconds(
+        "loushan_query_seconds",
+        "How long a question to the store took, its receiver included.",
+    ),
+    counter(
+        "loushan_queries_unanswered_total",
+        "Questions without an answer, or not to its end, by why.",
+    ),
+    gauge("loushan_store_files", "Files of the store, by table."),
+    gauge("loushan_store_rows", "Rows in them, by table."),
+    gauge("loushan_store_bytes", "Bytes of them, by table."),
+    gauge("loushan_store_oldest_day_seconds", "When a table's oldest day begins; 0 without one."),
+    counter("loushan_store_compactions_total", "Merges of files into fewer, by table."),
+    counter("loushan_store_compaction_failures_total", "Merges that were not done, by reason."),
+    seconds("loushan_store_compaction_seconds", "How long a merge took, pauses included."),
+    counter("loushan_store_compaction_read_bytes_total", "Bytes of files that were merged."),
+    counter("loushan_store_compaction_written_bytes_total", "Bytes of files they became."),
+    counter("loushan_store_compaction_rows_total", "Rows in those."),
+    gauge("loushan_store_files_left_alone", "Files left out of merging: damaged, or too new."),
+    gauge("loushan_store_removed_files_read", "Files removed from the store and still read."),
+    gauge("loushan_store_removed_bytes_read", "Bytes of them."),
+    counter("loushan_retention_removed_partitions_total", "Days removed by retention, by kind."),
+    counter("loushan_retention_removed_readings_total", "Readings in them, by kind."),
+    counter("loushan_retention_removed_bytes_total", "Bytes of their files, by kind."),
     counter("loushan_dead_letters_total", "Dead letters written, by reason."),
     counter("loushan_dead_letters_cut_short_total", "Dead letters that kept only their beginning."),
     counter("loushan_dead_letters_deleted_total", "Dead letters deleted by the quota."),
@@ -161,19 +185,32 @@ pub static METRICS: &[Metric] = &[
         "Damaged stretches of the dead letter passed over.",
     ),
     gauge("loushan_dead_letter_bytes", "Bytes of the dead letter on disk."),
-    gauge("loushan_influx_held_bytes", "Bytes waiting in memory for the InfluxDB server."),
-    seconds("loushan_influx_request_seconds", "How long the InfluxDB server took to answer."),
-    counter("loushan_influx_requests_total", "Requests to the InfluxDB server, by answer."),
+    gauge("loushan_influx_held_bytes", "Bytes waiting in memory for an InfluxDB server."),
+    seconds("loushan_influx_request_seconds", "How long an InfluxDB server took to answer."),
+    counter("loushan_influx_requests_total", "Requests to an InfluxDB server, by answer."),
     // The sinks, by name.
     counter("loushan_sink_fed_readings_total", "Readings given to the sink."),
     counter("loushan_sink_stored_readings_total", "Readings the sink stored."),
     counter("loushan_sink_replayed_readings_total", "Readings the sink found stored already."),
     counter("loushan_sink_refused_readings_total", "Readings the far side refused for good."),
     counter("loushan_sink_let_go_readings_total", "Readings given up on purpose."),
+    counter(
+        "loushan_sink_rewound_readings_total",
+        "Of those given, readings given before a rewind.",
+    ),
+    counter(
+        "loushan_sink_returned_readings_total",
+        "Readings the sink held when it was ended; it is given them again.",
+    ),
     gauge("loushan_sink_pending_readings", "Readings the sink holds and has not stored."),
     gauge("loushan_sink_residue_readings", "Readings the sink's figures leave unexplained."),
     gauge("loushan_sink_cursor_lsn", "Up to here everything is durably stored by the sink."),
     gauge("loushan_sink_position_lsn", "Up to here everything was given to the sink."),
+    gauge("loushan_sink_oldest_seconds", "How long the oldest reading a sink holds has been held."),
+    gauge("loushan_sink_lag_frames", "Frames of the log the sink has not stored."),
+    gauge("loushan_sink_lag_bytes", "Their bytes in the log, about."),
+    gauge("loushan_sink_lag_seconds", "The age of the oldest of them."),
+    gauge("loushan_sink_running", "0 while the sink is paused, removed, or to be begun again."),
     gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
 ];
 
@@ -230,17 +267,23 @@ pub(super) fn publish(books: &Conservation, readiness: &Readiness) {
 }
 
 fn publish_sink(sink: &SinkFigures) {
-    let label = [("sink", sink.name)];
+    let label = [("sink", Arc::clone(&sink.name))];
     counter!("loushan_sink_fed_readings_total", &label).absolute(sink.fed);
     counter!("loushan_sink_stored_readings_total", &label).absolute(sink.stored);
     counter!("loushan_sink_replayed_readings_total", &label).absolute(sink.replayed);
     counter!("loushan_sink_refused_readings_total", &label).absolute(sink.refused);
     counter!("loushan_sink_let_go_readings_total", &label).absolute(sink.let_go);
+    counter!("loushan_sink_rewound_readings_total", &label).absolute(sink.rewound);
+    counter!("loushan_sink_returned_readings_total", &label).absolute(sink.returned);
     gauge!("loushan_sink_pending_readings", &label).set(float(sink.pending));
     gauge!("loushan_sink_residue_readings", &label).set(signed(sink.residue()));
     gauge!("loushan_sink_cursor_lsn", &label).set(float(sink.cursor));
     gauge!("loushan_sink_position_lsn", &label).set(float(sink.position));
+    gauge!("loushan_sink_lag_frames", &label).set(float(sink.lag.frames));
+    gauge!("loushan_sink_lag_bytes", &label).set(float(sink.lag.bytes));
+    gauge!("loushan_sink_lag_seconds", &label).set(sink.lag.seconds);
     gauge!("loushan_sink_trouble", &label).set(flag(sink.trouble.is_some()));
+    gauge!("loushan_sink_running", &label).set(flag(sink.state == SinkState::Running));
 }
 
 // Gauges are floats: exact up to 2^53, which no figure of ours reaches.

@@ -28,18 +28,25 @@ mod guard;
 mod limits;
 pub mod metrics;
 mod params;
+mod query;
+mod retention;
+mod sinks;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
+use crate::sink::embedded::Turns;
 use auth::Access;
 use error::ApiError;
-pub use limits::HttpLimits;
+pub use limits::{HttpLimits, QueryLimits};
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
 /// memory; further ones wait without.
 const QUESTIONS: usize = 16;
+
+/// Of those, questions that may read much: they share one core, and leave places to the others.
+const HEAVY: usize = 4;
 
 /// What every request may use.
 #[derive(Clone)]
@@ -49,6 +56,9 @@ pub(crate) struct App {
     access: Arc<Access>,
     exports: Arc<Semaphore>,
     questions: Arc<Semaphore>,
+    heavy: Arc<Semaphore>,
+    query: QueryLimits,
+    turns: Arc<Turns>,
     stop: CancellationToken,
 }
 
@@ -69,6 +79,9 @@ pub async fn serve(
         access: Arc::new(access),
         exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
+        heavy: Arc::new(Semaphore::new(HEAVY)),
+        query: limits.query,
+        turns: Arc::default(),
         stop: stop.clone(),
     };
     limits::serve(listener, tls, limits, router(app), stop).await;
@@ -81,10 +94,17 @@ fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .merge(api::routes())
+        .merge(query::routes())
+        .merge(retention::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
+}
+
+/// The routes, for the index page and for 404s.
+fn paths() -> impl Iterator<Item = &'static &'static str> {
+    api::PATHS.iter().chain(query::PATHS).chain(retention::PATHS)
 }
 
 /// What there is, for whoever opens the address in a browser.
@@ -93,7 +113,7 @@ async fn index() -> Html<String> {
         bare if bare.contains(['{', ' ']) => format!("<li><code>{path}</code></li>"),
         bare => format!("<li><a href=\"{bare}\"><code>{path}</code></a></li>"),
     };
-    let items: String = api::PATHS.iter().map(item).collect();
+    let items: String = paths().map(item).collect();
     Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Loushan</title>\
          <h1>Loushan {}</h1><p>The telemetry front door. It answers at</p><ul>{items}</ul></html>",
@@ -133,7 +153,7 @@ async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
 async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(60).collect();
     ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))
-        .accepting(api::PATHS.join(", "))
+        .accepting(paths().copied().collect::<Vec<_>>().join(", "))
 }
 
 async fn wrong_method(method: Method) -> ApiError {

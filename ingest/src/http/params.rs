@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use chrono::DateTime;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::time::DeviceTime;
 
 use super::error::ApiError;
 use super::view::Span;
+use crate::ask::{Given, time};
 
 /// What a time parameter may be.
 const TIME: &str = "RFC 3339 such as 2026-03-01T08:00:00Z, or Unix milliseconds";
@@ -47,7 +47,7 @@ impl Params {
         Ok(())
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
@@ -85,37 +85,17 @@ impl Params {
         Ok(Span { from, to })
     }
 
-    fn time(&self, name: &'static str) -> Result<Option<DeviceTime>, ApiError> {
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<DeviceTime>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        parse_time(text)
+        time(text)
             .map(Some)
             .ok_or_else(|| ApiError::parameter(name, Some(text), "the value is not a time", TIME))
     }
 }
 
-fn parse_time(text: &str) -> Option<DeviceTime> {
-    if let Ok(ms) = text.parse::<i64>() {
-        return DeviceTime::from_ms(ms);
-    }
-    // A + that was not escaped in the query arrives as a space.
-    let text = text.replace(' ', "+");
-    DeviceTime::from_ms(DateTime::parse_from_rfc3339(&text).ok()?.timestamp_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    fn parse_time(text: &str) -> Option<i64> {
-        super::parse_time(text).map(|time| time.ms())
-    }
-
-    #[test]
-    fn times_are_rfc_3339_or_unix_milliseconds() {
-        assert_eq!(parse_time("1772352000000"), Some(1_772_352_000_000));
-        assert_eq!(parse_time("2026-03-01T08:00:00Z"), Some(1_772_352_000_000));
-        assert_eq!(parse_time("2026-03-01T16:00:00.5+08:00"), Some(1_772_352_000_500));
-        assert_eq!(parse_time("2026-03-01T16:00:00 08:00"), Some(1_772_352_000_000));
-        assert_eq!(parse_time("yesterday"), None);
-        assert_eq!(parse_time(""), None);
-        assert_eq!(parse_time("-1"), None);
+/// All of them, for a question to the store.
+impl From<Params> for Given {
+    fn from(params: Params) -> Self {
+        Self(params.0)
     }
 }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod questions;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -19,9 +20,11 @@ use tokio::task::JoinHandle;
 
 use super::view::{Answer, Conservation, Span, ViewError};
 use super::*;
+use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::{Component, Condition, Readiness};
 use crate::sink::SinkStatus;
+use crate::sink::embedded::Store;
 
 const ROWS: u64 = 20_000;
 
@@ -32,6 +35,7 @@ struct Fake {
     broken: AtomicBool,
     endless: AtomicBool,
     commands: OnceLock<Commands>,
+    store: OnceLock<Store>,
 }
 
 fn device() -> Imei {
@@ -98,12 +102,13 @@ impl View for Fake {
         Vec::new()
     }
 
-    fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError> {
-        Ok(Answer { value: (imei == device()).then(|| row(9)), as_of_lsn: 9 })
+    fn place(&self) -> Option<Place> {
+        let store = self.store.get()?.clone();
+        Some(Place { store, registry: None, now_ms: 1_795_564_800_000 })
     }
 
-    fn history(&self, _: Imei, _: Span, limit: usize) -> Result<Answer<Vec<Row>>, ViewError> {
-        Ok(Answer { value: (1..=3).map(row).take(limit).collect(), as_of_lsn: 9 })
+    fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError> {
+        Ok(Answer { value: (imei == device()).then(|| row(9)), as_of_lsn: 9 })
     }
 
     fn count(&self, _: Option<Kind>, span: Span) -> Result<Answer<u64>, ViewError> {
@@ -137,7 +142,11 @@ impl View for Fake {
     }
 }
 
-const LIMITS: HttpLimits = HttpLimits { exports: 1, connections: 64 };
+const LIMITS: HttpLimits = HttpLimits {
+    exports: 1,
+    connections: 64,
+    query: QueryLimits { memory: 64 << 20, timeout: std::time::Duration::from_secs(60) },
+};
 
 struct Server {
     fake: Arc<Fake>,
@@ -154,6 +163,10 @@ impl Server {
 
     /// As if the listener were on loopback, or were not.
     async fn start_as(loopback: bool) -> Self {
+        Self::start_with(loopback, LIMITS).await
+    }
+
+    async fn start_with(loopback: bool, limits: HttpLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fake, stop) = (Arc::new(Fake::default()), CancellationToken::new());
@@ -164,7 +177,7 @@ impl Server {
         let admin = BearerToken::draw().unwrap();
         let token = admin.reveal().to_owned();
         let access = Access::new(Arc::new(directory), admin, loopback);
-        let task = tokio::spawn(serve(listener, None, view, metrics, access, LIMITS, stop.clone()));
+        let task = tokio::spawn(serve(listener, None, view, metrics, access, limits, stop.clone()));
         Self { fake, address, token, stop, task }
     }
 
@@ -189,16 +202,10 @@ async fn readiness_names_its_reasons() {
 }
 
 #[tokio::test]
-async fn a_device_has_a_latest_reading_and_a_history() {
+async fn a_device_has_a_latest_reading() {
     let server = Server::start().await;
     let (status, body) = server.get(&format!("/api/v1/devices/{}/latest", device())).await;
     assert_eq!((status, &body["as_of_lsn"], &body["reading"]["lsn"]), (200, &json!(9), &json!(9)));
-    let path =
-        format!("/api/v1/devices/{}/history?from=0&to=2026-03-01T08:00:00Z&limit=2", device());
-    let (status, body) = server.get(&path).await;
-    assert_eq!((status, body["readings"].as_array().unwrap().len()), (200, 2));
-    assert_eq!(body["limit_reached"], json!(true));
-    assert_eq!(body["to_ms"], json!(1_772_352_000_000_i64));
     let other = Imei::from_body(86_000_000_000_002);
     assert_eq!(server.get(&format!("/api/v1/devices/{other}/latest")).await.0, 404);
 }
@@ -214,10 +221,8 @@ async fn errors_name_parameter_value_and_what_is_accepted() {
         ("/api/v1/readings/count?colour=red", "colour", "red"),
         ("/api/v1/readings/count?from=1&from=2", "from", "1"),
         ("/api/v1/readings/export?after_lsn=-1", "after_lsn", "-1"),
-        ("/api/v1/devices/860000000000013/history?limit=0", "limit", "0"),
         ("/api/v1/stations?page=2", "page", "2"),
     ] {
-        let path = path.replace("860000000000013", &device().to_string());
         let (status, body) = server.get(&path).await;
         assert_eq!((status, body["parameter"].as_str()), (400, Some(parameter)), "{path}");
         assert_eq!(body["value"].as_str(), Some(value), "{path}");

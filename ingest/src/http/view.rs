@@ -9,9 +9,11 @@ use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
 use serde_json::Value;
 
+use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::Readiness;
-use crate::sink::SinkFigures;
+use crate::sink::embedded::QueryError;
+use crate::sink::{SinkFigures, SinkOrder, SinkOrderError};
 
 /// The service, seen from outside. Methods may read files: they are called where that may block.
 pub trait View: Send + Sync + 'static {
@@ -29,6 +31,14 @@ pub trait View: Send + Sync + 'static {
         None
     }
 
+    /// Has a sink do something, and waits until it is done.
+    ///
+    /// # Errors
+    /// When it was not done.
+    fn order_sink(&self, name: &str, _order: SinkOrder) -> Result<(), SinkOrderError> {
+        Err(SinkOrderError::Unknown { name: name.to_owned(), known: Vec::new() })
+    }
+
     /// Every station that is registered or was heard of, by name, each as a JSON object.
     fn stations(&self) -> Vec<Value>;
 
@@ -38,11 +48,13 @@ pub trait View: Send + Sync + 'static {
     /// When the store cannot be read.
     fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError>;
 
-    /// A device's readings with an effective time in the span, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn history(&self, imei: Imei, span: Span, limit: usize) -> Result<Answer<Vec<Row>>, ViewError>;
+    /// Where questions in words are answered from, if there is such a place.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
+    /// A question in words was not answered because of this.
+    fn note(&self, _error: &QueryError) {}
 
     /// How many readings of a kind, or of all, have an effective time in the span.
     ///
@@ -96,7 +108,7 @@ pub struct Span {
 pub struct ViewError(pub String);
 
 /// The books (invariant I2), in readings since the start of the process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conservation {
     /// The greatest durable lsn.
     pub durable_lsn: u64,

@@ -104,7 +104,9 @@ impl Core {
             Decision::Refused(error) => {
                 let hindrance = match error {
                     AppendError::Full => Hindrance::Busy(Why::LogFull),
-                    AppendError::DiskFull => Hindrance::Busy(Why::DiskFull),
+                    AppendError::DiskFull | AppendError::LimitReached => {
+                        Hindrance::Busy(Why::DiskFull)
+                    }
                     AppendError::Failed => Hindrance::Busy(Why::LogFailed),
                     // Too large even when cut: the log's limit is below a few hundred bytes.
                     AppendError::TooLarge { .. } | AppendError::Closed => Hindrance::Closed,

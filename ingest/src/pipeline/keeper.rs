@@ -24,12 +24,15 @@ use super::snapshot;
 use crate::io::{Io, replace_file};
 use crate::registry::Registry;
 use crate::sink::{Fed, Feed, FeedError, SinkStatus};
-use crate::wal::LogId;
+use crate::wal::{AppendError, Log};
 
 /// Bytes of frames taken at once.
 const FEED_BYTES: usize = 1 << 20;
 /// The longest time without a look at the clock, and the shortest between two openings of the gate.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The shortest time between two snapshots while the log waits for the first of them.
+const PRESSED: Duration = Duration::from_secs(1);
 
 /// Why the keeper ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,7 @@ pub struct Keeper {
     pub(super) core: Arc<Core>,
     pub(super) io: Arc<dyn Io>,
     pub(super) path: PathBuf,
-    pub(super) log_id: LogId,
+    pub(super) log: Log,
     pub(super) every_bytes: u64,
     pub(super) every: Duration,
 }
@@ -104,7 +107,9 @@ impl Keeper {
                 since.opened = Instant::now();
                 self.core.gate.open();
             }
-            let due = since.bytes >= self.every_bytes || since.at.elapsed() >= self.every;
+            let due = since.bytes >= self.every_bytes
+                || since.at.elapsed() >= self.every
+                || since.at.elapsed() >= PRESSED && self.is_waited_for();
             if due && self.behind() {
                 // Logged and shown; the next one may succeed.
                 let _tried = self.snapshot(&mut since).await;
@@ -116,6 +121,13 @@ impl Keeper {
             return Ok(());
         }
         self.snapshot(&mut since).await.map_err(KeeperError::Snapshot)
+    }
+
+    /// The log has no room, and may have some once there is a snapshot.
+    fn is_waited_for(&self) -> bool {
+        let refuses = || self.log.stats().refuses;
+        self.core.gate.shut()
+            && matches!(refuses(), Some(AppendError::DiskFull | AppendError::LimitReached))
     }
 
     fn behind(&self) -> bool {
@@ -137,7 +149,7 @@ impl Keeper {
     async fn snapshot(&mut self, since: &mut Since) -> io::Result<()> {
         let lsn = self.feed.position();
         let (state, registry) = (Arc::clone(&self.state), Arc::clone(&self.registry));
-        let (io, path, log_id) = (Arc::clone(&self.io), self.path.clone(), self.log_id);
+        let (io, path, log_id) = (Arc::clone(&self.io), self.path.clone(), self.log.id());
         let written = tokio::task::spawn_blocking(move || {
             let bytes = snapshot::encode(lsn, log_id, &state.lock(), &registry);
             replace_file(&*io, &path, &bytes)

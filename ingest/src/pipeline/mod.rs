@@ -40,10 +40,11 @@ use loushan_schemas::topic::{Channel, ROOT, Topic};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::sink::{Feed, SinkStatus};
+use crate::sink::{Feed, Lag, SinkStatus};
 use crate::tail::LogSource;
-use crate::wal::{CloseError, DeleteError, Log, Lsn};
+use crate::wal::{CloseError, DeleteError, Log, Lsn, ReadError};
 
+pub(crate) mod ages;
 pub(crate) mod core;
 pub mod counts;
 pub mod decide;
@@ -84,6 +85,7 @@ pub struct Pipeline {
     core: Arc<Core>,
     log: Log,
     clock: Clock,
+    ages: ages::Ages,
     lookup: Arc<Lookup>,
     lookup_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -124,6 +126,39 @@ impl Pipeline {
             Some(below) => self.log.delete_below(Lsn(below)),
             None => Ok(0),
         }
+    }
+
+    /// How far a cursor is behind. May read the beginning of a segment of the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn lag(&self, cursor: u64) -> Result<Lag, ReadError> {
+        let durable = self.log.durable().0;
+        if cursor >= durable {
+            return Ok(Lag::default());
+        }
+        let received = self.received(cursor.saturating_add(1))?;
+        let ns = received.map_or(0, |at| self.clock.now().ns().saturating_sub(at).max(0));
+        #[allow(clippy::cast_precision_loss)] // of a gauge
+        let seconds = ns as f64 / 1e9;
+        Ok(Lag { frames: durable - cursor, bytes: self.log.bytes_after(Lsn(cursor)), seconds })
+    }
+
+    /// About when a frame was received, in Unix ns; `None` where that is not known any more.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) fn received(&self, lsn: u64) -> Result<Option<i64>, ReadError> {
+        self.ages.received(&self.log, &self.core.tail.marks, lsn)
+    }
+
+    /// The lsn behind which the log has everything that was received from `time_ns` on; `None` if it
+    /// does not go back so far.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) fn lsn_before(&self, time_ns: i64) -> Result<Option<u64>, ReadError> {
+        self.ages.before(&self.log, time_ns)
     }
 
     /// Ends: what was taken is decided, written, synced and answered; then everything that waits

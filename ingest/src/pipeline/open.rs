@@ -190,12 +190,15 @@ impl Pipeline {
             core: Arc::clone(&core),
             io,
             path,
-            log_id: log.id(),
+            log: log.clone(),
             every_bytes: options.snapshot_bytes,
             every: options.snapshot_interval,
         };
         let lookup_thread = Mutex::new(Some(thread));
-        let pipeline = Arc::new(Self { core, log, clock, lookup, lookup_thread });
+        let pipeline = {
+            let ages = super::ages::Ages::default();
+            Arc::new(Self { core, log, clock, ages, lookup, lookup_thread })
+        };
         Ok(Opened { pipeline, keeper, recovery, replayed, distrusts })
     }
 }

@@ -9,9 +9,11 @@
 //! | `log/` | the write-ahead log |
 //! | `pipeline.snapshot` | the pipeline's state at an lsn |
 //! | `store/` | the embedded store |
+//! | `snapshots/` | copies of it that were asked for |
 //! | `dead-letter/` | what was rejected |
 //! | `broker/` | retained messages, sessions, and messages for absent clients ([`persist`]) |
-//! | `influx/` | the InfluxDB sink's cursor, and what its server refused |
+//! | `sinks/NAME/` | the cursor of a sink that writes to a server, and what that refused; of the one called *influx* in `influx/`, if that is there already |
+//! | `sinks/orders.json` | which sinks are paused or removed |
 //! | `stations.csv` | what stands where, unless `stations.file` says otherwise |
 //!
 //! # Life
@@ -50,6 +52,7 @@ use crate::sink::{dead_letter, embedded, influx};
 
 mod listeners;
 mod open;
+mod sinks;
 mod stop;
 mod stored;
 #[cfg(test)]
@@ -116,9 +119,25 @@ pub enum StartError {
     /// Retained messages and sessions.
     #[error(transparent)]
     Sessions(#[from] loushan_broker::persist::OpenError),
-    /// The InfluxDB sink.
-    #[error("the influx sink cannot be opened")]
-    Influx(#[from] influx::InfluxError),
+    /// A sink that writes to a server.
+    #[error("the sink {name} cannot be opened")]
+    Sink {
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        #[source]
+        source: influx::InfluxError,
+    },
+    /// Which sinks are paused or removed cannot be told.
+    #[error(
+        "{} cannot be read: {why}; mend it, or remove it and pause or remove again what was", path.display()
+    )]
+    Orders {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A sink has seen more of the log than the log has.
     #[error(
         "{sink} has taken in the log up to lsn {cursor}, and the log ends at {end}: the log lost \
@@ -126,7 +145,7 @@ pub enum StartError {
     )]
     LogBehind {
         /// The sink.
-        sink: &'static str,
+        sink: Arc<str>,
         /// Its cursor.
         cursor: u64,
         /// The log's last lsn.
@@ -139,7 +158,7 @@ pub enum StartError {
     )]
     LogShortened {
         /// The sink.
-        sink: &'static str,
+        sink: Arc<str>,
         /// Its cursor.
         cursor: u64,
         /// The log has everything above.
@@ -230,8 +249,9 @@ pub fn broker_dir(data: &Path) -> PathBuf {
     data.join("broker")
 }
 
-/// The embedded store's folder.
-fn store_dir(data: &Path) -> PathBuf {
+/// The embedded store's folder in a data folder.
+#[must_use]
+pub fn store_dir(data: &Path) -> PathBuf {
     data.join("store")
 }
 
@@ -241,13 +261,37 @@ pub fn dead_letter_dir(data: &Path) -> PathBuf {
     data.join("dead-letter")
 }
 
-/// The InfluxDB sink's folder.
-fn influx_dir(data: &Path) -> PathBuf {
-    data.join("influx")
+/// The folder of what belongs to sinks.
+fn sinks_dir(data: &Path) -> PathBuf {
+    data.join("sinks")
 }
 
-/// The folder of readings that the InfluxDB server refused, dead letters as well.
-#[must_use]
-pub fn influx_refused_dir(data: &Path) -> PathBuf {
-    influx_dir(data).join("refused")
+/// A sink's folder. Earlier builds had one sink only, and its folder beside the others.
+fn sink_dir(io: &dyn Io, data: &Path, name: &str) -> Result<PathBuf, StartError> {
+    let early = data.join("influx");
+    let there = name == "influx"
+        && io.exists(&early).map_err(|source| StartError::Io { path: early.clone(), source })?;
+    Ok(if there { early } else { sinks_dir(data).join(name) })
+}
+
+/// All folders of dead letters in a data folder: what senders got wrong, then what servers refused,
+/// also those of sinks that are configured no more.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn letter_dirs(io: &dyn Io, data: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut dirs = vec![dead_letter_dir(data)];
+    let mut sinks = vec![data.join("influx")];
+    let all = sinks_dir(data);
+    if io.exists(&all)? {
+        sinks.extend(io.list(&all)?.iter().map(|name| all.join(name)));
+    }
+    for sink in sinks {
+        for refused in [sink.join("refused"), sink.join("replay").join("refused")] {
+            if io.exists(&refused)? {
+                dirs.push(refused);
+            }
+        }
+    }
+    Ok(dirs)
 }

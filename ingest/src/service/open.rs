@@ -6,10 +6,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use loushan_broker::auth::{BearerToken, Directory};
 use loushan_broker::{Broker, persist};
+use tokio::sync::watch;
 
+use super::sinks::{Opening, Server, Trimmer, open_sink};
 use super::stored::Stored;
 use super::view::ServiceView;
-use super::{StartError, dead_letter_dir, influx_dir, influx_refused_dir, store_dir};
+use super::{StartError, dead_letter_dir, store_dir};
 use crate::clock::Clock;
 use crate::commands::Commands;
 use crate::config::Config;
@@ -19,19 +21,28 @@ use crate::pipeline::keeper::Keeper;
 use crate::pipeline::{self, Pipeline};
 use crate::readiness::{Component, Condition, Health};
 use crate::registry::{Registry, RegistryLimits};
-use crate::sink::SinkStatus;
 use crate::sink::dead_letter::DeadLetterSink;
-use crate::sink::embedded::{EmbeddedSink, Store};
+use crate::sink::embedded::{EmbeddedSink, Store, Upkeep};
 use crate::sink::influx::InfluxSink;
+use crate::sink::{SinkState, SinkStatus};
 
 /// Everything opened, nothing running but the log's threads.
 pub(super) struct Opened {
     pub(super) view: Arc<ServiceView>,
     pub(super) admin_token: BearerToken,
     pub(super) keeper: Keeper,
-    pub(super) embedded: (EmbeddedSink, Arc<SinkStatus>),
-    pub(super) dead_letter: (DeadLetterSink, Arc<SinkStatus>),
-    pub(super) influx: Option<(InfluxSink, Arc<SinkStatus>)>,
+    pub(super) embedded: Local<EmbeddedSink>,
+    pub(super) dead_letter: Local<DeadLetterSink>,
+    /// Those that write to servers; one that was removed is not opened.
+    pub(super) servers: Vec<(Server, Option<InfluxSink>)>,
+    pub(super) trimmer: Arc<Trimmer>,
+}
+
+/// A sink of our own disk.
+pub(super) struct Local<S> {
+    pub(super) sink: S,
+    pub(super) status: Arc<SinkStatus>,
+    pub(super) paused: watch::Receiver<bool>,
 }
 
 /// Opens the data folder. Blocks.
@@ -92,6 +103,7 @@ pub(super) fn open(
         explained: recovery.corrupt_headers > 0,
         health: &health,
     };
+    let mut sinks = Opening::new(io, data, &config.sinks)?;
     // Before the store is opened: it deletes files that its manifest does not name.
     gap.check(Component::Embedded, "embedded", known.map(|info| info.cursor), || {
         Some(
@@ -104,7 +116,12 @@ pub(super) fn open(
     let (store, embedded) =
         Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), log_id)?;
     stored.opened(store.clone());
-    let embedded = (embedded, SinkStatus::new("embedded"));
+    let upkeep =
+        Upkeep { clock: clock.clone(), free_floor_bytes: config.pipeline.log.free_floor_bytes };
+    let embedded = embedded.with_upkeep(upkeep);
+    let status = SinkStatus::new("embedded");
+    let paused = sinks.local(&status);
+    let embedded = Local { sink: embedded, status, paused };
 
     let status = SinkStatus::new("dead_letter");
     let dead_letter = DeadLetterSink::open(
@@ -116,39 +133,62 @@ pub(super) fn open(
     )?;
     // Its files may be damaged, and are passed over then.
     gap.check(Component::DeadLetter, "dead_letter", Some(dead_letter.cursor()), || None)?;
-    let dead_letter = (dead_letter, status);
+    let paused = sinks.local(&status);
+    let dead_letter = Local { sink: dead_letter, status, paused };
+    sinks.snapshot(keeper.status());
 
-    let influx = match &config.influx {
-        None => None,
-        Some(influx) => {
-            let status = SinkStatus::new("influx");
-            let (io, dir) = (Arc::clone(io), influx_dir(data));
-            let sink =
-                InfluxSink::open(io, dir, influx.clone(), log_id.to_bytes(), Arc::clone(&status))?;
-            // It may have been switched off for a while, or be new.
-            let cursor = Some(sink.cursor()).filter(|cursor| *cursor > 0);
-            gap.check(Component::Influx, "influx", cursor, || {
-                let cursor = influx_dir(data).join("cursor");
-                Some(format!(
-                    "what lies between is in the embedded store only; remove {} to go on without it",
-                    cursor.display()
-                ))
-            })?;
-            Some((sink, status))
+    let mut servers = Vec::new();
+    for config in &config.sinks {
+        let server = sinks.server(&**io, data, config)?;
+        let (dir, status) = (&server.dir, &server.status);
+        if status.state() == SinkState::Removed {
+            servers.push((server, None));
+            continue;
         }
-    };
+        let name = &config.name;
+        let sink = open_sink(io, dir, config, log_id.to_bytes(), status)
+            .map_err(|source| StartError::Sink { name: Arc::clone(name), source })?;
+        // A paused one is given no feed yet, and holds the log all the same.
+        status.hold_from(sink.cursor());
+        // It may have been switched off for a while, or be new.
+        let cursor = Some(sink.cursor()).filter(|cursor| *cursor > 0);
+        let notice = gap.what(name, cursor, || {
+            Some(format!(
+                "what lies between is in the embedded store only; remove {} to go on without it, and \
+                 replay it when the service runs (loushan replay --sink {name})",
+                dir.join("cursor").display()
+            ))
+        })?;
+        if let Some(notice) = notice {
+            tracing::warn!(notice, "a sink begins behind the log's beginning");
+            status.set_notice(Some(format!("{name}: {notice}")));
+        }
+        servers.push((server, Some(sink)));
+    }
 
     // Lsns given out again would be passed over by whoever has seen them before.
     let end = pipeline.log().next_lsn().0.saturating_sub(1);
-    let mut cursors =
-        vec![("embedded", embedded.0.cursor()), ("dead_letter", dead_letter.0.cursor())];
-    cursors.extend(influx.iter().map(|(sink, _)| ("influx", sink.cursor())));
+    let mut cursors: Vec<(Arc<str>, u64)> = vec![
+        (Arc::clone(embedded.status.name()), embedded.sink.cursor()),
+        (Arc::clone(dead_letter.status.name()), dead_letter.sink.cursor()),
+    ];
+    cursors.extend(servers.iter().filter_map(|(server, sink)| {
+        Some((Arc::clone(&server.config.name), sink.as_ref()?.cursor()))
+    }));
     if let Some((sink, cursor)) = cursors.into_iter().find(|(_, cursor)| *cursor > end) {
         return Err(StartError::LogBehind { sink, cursor, end });
     }
 
-    let mut sinks = vec![Arc::clone(&embedded.1), Arc::clone(&dead_letter.1), keeper.status()];
-    sinks.extend(influx.iter().map(|(_, status)| Arc::clone(status)));
+    let sinks = sinks.done();
+    let trimmer = Arc::new(Trimmer::new(
+        Arc::clone(&pipeline),
+        Arc::clone(&sinks),
+        Arc::clone(io),
+        data.clone(),
+        clock.clone(),
+        config.pipeline.log.clone(),
+        config.keep,
+    ));
     let clock_of_sessions = clock.clone();
     let sessions = persist::Opened::open(persist::StoreOptions {
         folder: sessions,
@@ -173,10 +213,10 @@ pub(super) fn open(
         sync: config.pipeline.log.sync,
         clock: clock.clone(),
         io: Arc::clone(io),
-        dead_letters: vec![dead_letter_dir(data), influx_refused_dir(data)],
-        free_floor_bytes: config.pipeline.log.free_floor_bytes,
+        data: data.clone(),
+        log_options: config.pipeline.log.clone(),
     });
-    Ok(Opened { view, admin_token, keeper, embedded, dead_letter, influx })
+    Ok(Opened { view, admin_token, keeper, embedded, dead_letter, servers, trimmer })
 }
 
 /// Whether the log still has what a sink has not taken in.
@@ -187,22 +227,35 @@ struct Gap<'a> {
 }
 
 impl Gap<'_> {
-    /// A gap behind a sink's cursor is an error if something helps against it. Otherwise, and where
-    /// the sink begins anew, it is said for as long as the service runs: it is never passed over in
-    /// silence.
+    /// Says it for as long as the service runs.
     fn check(
         &self,
         component: Component,
-        sink: &'static str,
+        sink: &str,
         cursor: Option<u64>,
         remedy: impl FnOnce() -> Option<String>,
     ) -> Result<(), StartError> {
+        if let Some(what) = self.what(sink, cursor, remedy)? {
+            self.health.set(component, Some(Condition::amber(what)));
+        }
+        Ok(())
+    }
+
+    /// A gap behind a sink's cursor is an error if something helps against it. Otherwise, and where
+    /// the sink begins anew, it is to be said: it is never passed over in silence.
+    fn what(
+        &self,
+        sink: &str,
+        cursor: Option<u64>,
+        remedy: impl FnOnce() -> Option<String>,
+    ) -> Result<Option<String>, StartError> {
         let begins_after = self.begins_after;
         if cursor.unwrap_or(0) >= begins_after {
-            return Ok(());
+            return Ok(None);
         }
         let what = match (cursor, remedy()) {
             (Some(cursor), Some(remedy)) if !self.explained => {
+                let sink = sink.into();
                 return Err(StartError::LogShortened { sink, cursor, begins_after, remedy });
             }
             (Some(cursor), _) => format!(
@@ -214,8 +267,7 @@ impl Gap<'_> {
                  has none of them"
             ),
         };
-        self.health.set(component, Some(Condition::amber(what)));
-        Ok(())
+        Ok(Some(what))
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::sinks::trim_now;
 use super::view::ServiceView;
-use super::watch::{Failed, Parts, SinkEnd, trim_once};
+use super::watch::{Failed, Parts, SinkEnd};
 use crate::readiness::{Component, Condition};
 
 /// How long HTTP may take to answer what was asked before. Exports were broken off.
@@ -73,6 +74,7 @@ pub(super) async fn stop(
     failed: Option<Failed>,
 ) -> Stopped {
     let Parts { broker, broker_stop, mut sinks, mut http, http_stop, mut chores, .. } = parts;
+    let (mut servers, sinks_stop, trimmer) = (parts.servers, parts.sinks_stop, parts.trimmer);
     if let Some(failed) = &failed {
         tracing::error!(%failed, "the service stops");
     }
@@ -103,16 +105,14 @@ pub(super) async fn stop(
     }
 
     let mut ends: Vec<SinkEnd> = Vec::new();
+    // For those that are given nothing at the moment; the others see the end of the log.
+    sinks_stop.cancel();
     let all = async {
         while let Some(ended) = sinks.join_next().await {
             ends.push(ended.unwrap_or_else(|e| (Component::Service, Err(e.to_string()))));
         }
+        while servers.join_next().await.is_some() {}
     };
-    for (component, condition) in view.health.now().conditions() {
-        if component == Component::Influx && condition.red {
-            stop.leave(component.as_str(), condition.what.clone());
-        }
-    }
     let in_time = stop.step("sinks", all).await.is_some();
     for (component, ended) in ends {
         if let Err(why) = ended {
@@ -121,11 +121,12 @@ pub(super) async fn stop(
     }
     if !in_time {
         sinks.shutdown().await;
+        servers.shutdown().await;
     }
-    for figures in view.sinks.iter().map(|status| status.figures()) {
+    for figures in view.sinks.statuses().map(|status| status.figures()) {
         if figures.pending > 0 {
             tracing::warn!(
-                sink = figures.name,
+                sink = &*figures.name,
                 pending = figures.pending,
                 cursor = figures.cursor,
                 "readings are left to the log, from which the next start goes on"
@@ -133,7 +134,7 @@ pub(super) async fn stop(
         }
     }
 
-    let _over = stop.step("trim", trim_once(&view.pipeline, &view.sinks)).await;
+    let _over = stop.step("trim", trim_now(&trimmer)).await;
 
     http_stop.cancel();
     if !http.is_finished() && timeout(HTTP_GRACE, &mut http).await.is_err() {

@@ -1,5 +1,6 @@
 //! The service as the HTTP side sees it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use loushan_schemas::limits::FUTURE_MS;
 use loushan_schemas::row::Row;
 use serde_json::{Value, json};
 
+use super::letter_dirs;
+use super::sinks::Sinks;
+use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
@@ -22,8 +26,8 @@ use crate::readiness::{Component, Condition, Health, Readiness};
 use crate::registry::{Registry, Station};
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::embedded::{QueryError, Store};
-use crate::sink::{SinkFigures, SinkStatus};
-use crate::wal::{AppendError, SyncPolicy};
+use crate::sink::{SinkOrder, SinkOrderError, SinkState};
+use crate::wal::{AppendError, LogOptions, SyncPolicy};
 
 /// How often the books are read again before a residue in them is believed. They are read while they
 /// are written: a sink may be between two figures.
@@ -39,24 +43,24 @@ pub(super) struct ServiceView {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) store: Store,
     pub(super) registry: Arc<Registry>,
-    pub(super) sinks: Vec<Arc<SinkStatus>>,
+    pub(super) sinks: Arc<Sinks>,
     pub(super) health: Arc<Health>,
     pub(super) sync: SyncPolicy,
     pub(super) clock: Clock,
     pub(super) io: Arc<dyn Io>,
-    /// Folders of dead letters.
-    pub(super) dead_letters: Vec<PathBuf>,
-    /// The disk's floor, for the message.
-    pub(super) free_floor_bytes: u64,
+    /// The data folder.
+    pub(super) data: PathBuf,
+    /// The log's bounds, for the messages.
+    pub(super) log_options: LogOptions,
 }
 
 /// Which component a sink's trouble belongs to.
 fn component(sink: &str) -> Component {
     match sink {
-        "influx" => Component::Influx,
+        "embedded" => Component::Embedded,
         "dead_letter" => Component::DeadLetter,
         "snapshot" => Component::Pipeline,
-        _ => Component::Embedded,
+        _ => Component::Sinks,
     }
 }
 
@@ -71,16 +75,14 @@ impl ServiceView {
             rejected: figures.rejected,
             shed: figures.shed,
             undecided: figures.undecided,
-            sinks: self.sinks.iter().map(|status| status.figures()).collect(),
+            sinks: self.sinks.figures(&self.pipeline),
         }
     }
 
     /// The store's error as an answer. Damage stays, and whoever asked may tell nobody: it is shown
     /// until the next start.
     fn unanswered(&self, error: QueryError) -> ViewError {
-        if let QueryError::Corrupt { .. } = &error {
-            self.health.set(Component::Embedded, Some(Condition::amber(error.to_string())));
-        }
+        self.note(&error);
         view_error(error)
     }
 }
@@ -95,7 +97,15 @@ impl View for ServiceView {
                 Condition::red(format!(
                     "the disk has less than log.free_disk_floor = {} free: nothing more is \
                      acknowledged until there is room",
-                    crate::config::units::show_size(self.free_floor_bytes)
+                    crate::config::units::show_size(self.log_options.free_floor_bytes)
+                )),
+            ),
+            Some(AppendError::LimitReached) => readiness.note(
+                Component::Log,
+                Condition::red(format!(
+                    "the log has reached log.max_bytes = {}: nothing more is acknowledged until sinks \
+                     have caught up",
+                    crate::config::units::show_size(self.log_options.max_bytes.unwrap_or(0))
                 )),
             ),
             Some(AppendError::Failed) => readiness.note(
@@ -116,6 +126,9 @@ impl View for ServiceView {
             );
             readiness.note(Component::Durability, Condition::amber(what));
         }
+        if let Some(trouble) = self.store.upkeep_trouble() {
+            readiness.note(Component::Embedded, Condition::amber(trouble));
+        }
         if let Some(fault) = self.directory.fault() {
             let what = format!("{fault}; until then the users and rights of before hold");
             readiness.note(Component::Identity, Condition::amber(what));
@@ -128,10 +141,27 @@ impl View for ServiceView {
         if let Some(trouble) = self.broker.session_trouble() {
             readiness.note(Component::Sessions, Condition::amber(trouble));
         }
-        for SinkFigures { name, trouble, .. } in self.sinks.iter().map(|status| status.figures()) {
-            if let Some(trouble) = trouble {
-                readiness.note(component(name), Condition::amber(trouble));
-            }
+        // Several sinks are one component.
+        let mut said: BTreeMap<Component, Vec<String>> = BTreeMap::new();
+        for figures in self.sinks.statuses().map(|status| status.figures()) {
+            let component = component(&figures.name);
+            let said = said.entry(component).or_default();
+            let name = &figures.name;
+            let word = match figures.state {
+                SinkState::Paused => Some("paused, and the log keeps what it has not stored"),
+                SinkState::Removed => Some("removed, and gets nothing until it is resumed"),
+                SinkState::Running | SinkState::Failed => None,
+            };
+            said.extend(word.map(|word| format!("{name} is {word}")));
+            let named = |what| match component {
+                Component::Sinks => format!("{name}: {what}"),
+                _ => what,
+            };
+            said.extend(figures.trouble.map(named));
+            said.extend(figures.notice);
+        }
+        for (component, what) in said.into_iter().filter(|(_, what)| !what.is_empty()) {
+            readiness.note(component, Condition::amber(what.join("; ")));
         }
         readiness
     }
@@ -156,6 +186,10 @@ impl View for ServiceView {
         Some(&self.commands)
     }
 
+    fn order_sink(&self, name: &str, order: SinkOrder) -> Result<(), SinkOrderError> {
+        self.sinks.order(name, order)
+    }
+
     fn stations(&self) -> Vec<Value> {
         self.registry.stations().iter().map(station).collect()
     }
@@ -175,11 +209,15 @@ impl View for ServiceView {
         Ok(Answer { value, as_of_lsn })
     }
 
-    fn history(&self, imei: Imei, span: Span, limit: usize) -> Result<Answer<Vec<Row>>, ViewError> {
-        // Before the question: the answer covers at least this.
-        let as_of_lsn = self.store.as_of_lsn();
-        let rows = self.store.history(imei, span.from.ms(), span.to.ms(), limit);
-        Ok(Answer { value: rows.map_err(|e| self.unanswered(e))?, as_of_lsn })
+    fn place(&self) -> Option<Place> {
+        let registry = Some(Arc::clone(&self.registry));
+        Some(Place { store: self.store.clone(), registry, now_ms: self.clock.now().ms() })
+    }
+
+    fn note(&self, error: &QueryError) {
+        if let QueryError::Corrupt { .. } = error {
+            self.health.set(Component::Embedded, Some(Condition::amber(error.to_string())));
+        }
     }
 
     fn count(&self, kind: Option<Kind>, span: Span) -> Result<Answer<u64>, ViewError> {
@@ -203,8 +241,8 @@ impl View for ServiceView {
         give: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), ViewError> {
         let mut line = String::new();
-        for dir in &self.dead_letters {
-            let letters = DeadLetters::open_read(Arc::clone(&self.io), dir).map_err(view_error)?;
+        for dir in letter_dirs(&*self.io, &self.data).map_err(view_error)? {
+            let letters = DeadLetters::open_read(Arc::clone(&self.io), &dir).map_err(view_error)?;
             for letter in letters {
                 let letter = letter.map_err(view_error)?;
                 if letter.lsn <= after_lsn {

@@ -10,18 +10,15 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::listeners::{self, Listeners};
-use super::open::Opened;
+use super::open::{Local, Opened};
+use super::sinks::{Supervisor, Trimmer, trimming};
 use crate::causes::Chain;
 use crate::config::Config;
 use crate::http;
 use crate::http::auth::Access;
 use crate::http::view::View;
-use crate::pipeline::Pipeline;
 use crate::readiness::{Component, Condition, Health};
-use crate::sink::SinkStatus;
 
-/// How often segments that nobody needs any more are looked for.
-const TRIM: Duration = Duration::from_secs(1);
 /// How often histograms are condensed, scraped or not: their samples take memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -47,9 +44,13 @@ pub(super) type SinkEnd = (Component, Result<(), String>);
 pub(super) struct Parts {
     pub(super) broker: JoinHandle<ShutdownReport>,
     pub(super) broker_stop: CancellationToken,
+    /// Those of our own disk, which must not end.
     pub(super) sinks: JoinSet<SinkEnd>,
-    /// The InfluxDB sink's task, which may end alone.
-    influx: Option<tokio::task::Id>,
+    /// Those that write to servers, each with a supervisor that ends with the service.
+    pub(super) servers: JoinSet<()>,
+    /// Ends sinks that are paused or begun again just now; the others end with the log.
+    pub(super) sinks_stop: CancellationToken,
+    pub(super) trimmer: Arc<Trimmer>,
     pub(super) http: JoinHandle<()>,
     pub(super) http_stop: CancellationToken,
     /// Chores that end with the service.
@@ -65,32 +66,35 @@ impl Parts {
         listeners: Listeners,
         metrics: PrometheusHandle,
     ) -> Self {
-        let Opened { view, admin_token, keeper, embedded, dead_letter, influx } = opened;
+        let Opened { view, admin_token, keeper, embedded, dead_letter, servers: ours, trimmer } =
+            opened;
         let pipeline = &view.pipeline;
+        let sinks_stop = CancellationToken::new();
         let mut sinks = JoinSet::new();
-        let (sink, status) = embedded;
+        let Local { sink, status, paused } = embedded;
         let feed = pipeline.feed(sink.cursor(), status);
+        let feed = feed.until(sinks_stop.clone()).pausing(paused);
         sinks.spawn(async {
             (Component::Embedded, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
         });
-        let (sink, status) = dead_letter;
+        let Local { sink, status, paused } = dead_letter;
         let feed = pipeline.feed(sink.cursor(), status);
+        let feed = feed.until(sinks_stop.clone()).pausing(paused);
         sinks.spawn(async {
             (Component::DeadLetter, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
         });
-        let influx = influx.map(|(sink, status)| {
-            let feed = pipeline.feed(sink.cursor(), status);
-            let run = async {
-                (Component::Influx, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
-            };
-            sinks.spawn(run).id()
-        });
+        let mut servers = JoinSet::new();
+        for (server, sink) in ours {
+            let (io, pipeline) = (Arc::clone(&view.io), Arc::clone(pipeline));
+            let (trimmer, stop) = (Arc::clone(&trimmer), sinks_stop.clone());
+            servers.spawn(Supervisor::new(server, sink, io, pipeline, trimmer, stop).run());
+        }
         sinks.spawn(async {
             (Component::Pipeline, keeper.run().await.map_err(|e| Chain(&e).to_string()))
         });
 
         let mut chores = JoinSet::new();
-        chores.spawn(trim(Arc::clone(pipeline), view.sinks.clone()));
+        chores.spawn(trimming(Arc::clone(&trimmer)));
         chores.spawn(upkeep(metrics.clone()));
         let Listeners { mqtt, http: http_socket, http_tls, tls } = listeners;
         if !tls.is_empty() {
@@ -115,23 +119,15 @@ impl Parts {
         let broker_stop = CancellationToken::new();
         let (broker, stop) = (Arc::clone(&view.broker), broker_stop.clone());
         let broker = tokio::spawn(async move { broker.serve_on(mqtt, stop).await });
-        Self { broker, broker_stop, sinks, influx, http, http_stop, chores }
+        Self { broker, broker_stop, sinks, servers, sinks_stop, trimmer, http, http_stop, chores }
     }
 
-    /// Waits until a part ends that must not: every one, as none is told to. Only the InfluxDB sink
-    /// may, for the promise does not rest on it: readiness turns red, its cursor keeps in the log what
-    /// it has not stored, and the others go on. Cancel-safe.
+    /// Waits until a part ends that must not: every one, as none is told to. Sinks that write to servers
+    /// are no such parts: the promise does not rest on them. Cancel-safe.
     pub(super) async fn failure(&mut self, health: &Health) -> Failed {
-        loop {
-            let (component, why) = self.end().await;
-            if component == Component::Influx {
-                let what = format!("{why}; the log keeps what it has not stored, restart to go on");
-                health.set(component, Some(Condition::red(what)));
-                continue;
-            }
-            health.set(component, Some(Condition::red(why.clone())));
-            return Failed { component, why };
-        }
+        let (component, why) = self.end().await;
+        health.set(component, Some(Condition::red(why.clone())));
+        Failed { component, why }
     }
 
     /// The next part that ends, and why. Cancel-safe.
@@ -149,7 +145,6 @@ impl Parts {
             Some(ended) = self.sinks.join_next() => match ended {
                 Ok((component, Ok(()))) => (component, "it ended by itself".to_owned()),
                 Ok((component, Err(why))) => (component, why),
-                Err(e) if Some(e.id()) == self.influx => (Component::Influx, died(&e)),
                 Err(e) => (Component::Service, died(&e)),
             },
         }
@@ -158,30 +153,6 @@ impl Parts {
 
 fn died(error: &JoinError) -> String {
     format!("its task died: {error}")
-}
-
-/// Deletes the log's segments that lie below all cursors.
-pub(super) async fn trim_once(pipeline: &Arc<Pipeline>, sinks: &[Arc<SinkStatus>]) {
-    let (pipeline, sinks) = (Arc::clone(pipeline), sinks.to_vec());
-    let trimmed = tokio::task::spawn_blocking(move || pipeline.trim(&sinks)).await;
-    match trimmed {
-        Ok(Ok(0)) | Err(_) => {}
-        Ok(Ok(segments)) => tracing::debug!(segments, "log segments were deleted"),
-        // Disk that is not freed; the next look tries again.
-        Ok(Err(e)) => tracing::warn!(error = %Chain(&e), "the log cannot be shortened"),
-    }
-}
-
-async fn trim(pipeline: Arc<Pipeline>, sinks: Vec<Arc<SinkStatus>>) {
-    let mut lowest = None;
-    loop {
-        tokio::time::sleep(TRIM).await;
-        let now = sinks.iter().map(|status| status.cursor()).min();
-        if now != lowest {
-            trim_once(&pipeline, &sinks).await;
-            lowest = now;
-        }
-    }
 }
 
 async fn upkeep(metrics: PrometheusHandle) {

@@ -6,8 +6,8 @@
 //!
 //! Little endian, 40 bytes. The file is only ever replaced whole ([`crate::io::replace_file`]): after
 //! a power loss it holds the old cursor or the new one. A file that is neither is never guessed at:
-//! a cursor that is too high would let the log delete what was not stored. A cursor never goes back.
-//! The file names its log, as an lsn means nothing in another one.
+//! a cursor that is too high would let the log delete what was not stored. A cursor goes back only
+//! where somebody says so ([`CursorFile::rewind`]). The file names its log, as an lsn means nothing in another one.
 
 use std::io as stdio;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,23 @@ impl CursorFile {
     /// When the file system fails; the old cursor then still stands.
     pub fn advance(&self, cursor: u64) -> Result<(), CursorFileError> {
         if cursor <= self.cursor() {
+            return Ok(());
+        }
+        replace_file(&*self.io, &self.path, &encode(self.log_id, cursor))
+            .map_err(|source| CursorFileError::Io { path: self.path.clone(), source })?;
+        self.cursor.store(cursor, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl CursorFile {
+    /// Sets the cursor back, so that what lies above is stored again. Whoever calls it has seen to it
+    /// that the log still has that, and that nobody advances the cursor meanwhile.
+    ///
+    /// # Errors
+    /// When the file system fails; the old cursor or the new one then stands.
+    pub fn rewind(&self, cursor: u64) -> Result<(), CursorFileError> {
+        if cursor >= self.cursor() {
             return Ok(());
         }
         replace_file(&*self.io, &self.path, &encode(self.log_id, cursor))

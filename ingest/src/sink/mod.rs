@@ -8,22 +8,35 @@
 //!
 //! After a start a sink is fed from its own cursor again. What it had stored beyond that cursor
 //! comes a second time; storing twice equals storing once (invariant I6).
+//!
+//! There may be any number of them, and none waits for another. Those that write to a server can be
+//! paused, rewound and removed while the service runs (`service::sinks`): they are ended by their
+//! feed, as at a stop of the service, and begun anew.
 
 pub mod cursor_file;
 pub mod dead_letter;
 pub mod influx;
+mod order;
+mod status;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::frame::DurableFrame;
 
 pub mod embedded;
+
+pub use order::{RewindTo, SinkOrder, SinkOrderError};
+pub use status::{Lag, SinkFigures, SinkState, SinkStatus};
+
+/// The pause after the log could not be read. Disks in trouble are not helped by haste.
+const READ_RETRY: Duration = Duration::from_secs(1);
 
 /// What a sink reads from.
 pub trait FrameSource: Send + 'static {
@@ -61,6 +74,9 @@ pub struct FeedError {
     pub after: u64,
     /// What the log said.
     pub why: String,
+    /// The file system failed, and may be well again later: a [`Feed`] tries again and does not give
+    /// the error out.
+    pub passing: bool,
 }
 
 /// A sink's view of the log.
@@ -68,6 +84,10 @@ pub struct Feed {
     source: Box<dyn FrameSource>,
     position: u64,
     status: Arc<SinkStatus>,
+    /// Ends the feed, as if the service stopped.
+    end: CancellationToken,
+    /// While it says so nothing is given out.
+    paused: Option<watch::Receiver<bool>>,
 }
 
 impl std::fmt::Debug for Feed {
@@ -90,24 +110,67 @@ impl Feed {
         position: u64,
         status: Arc<SinkStatus>,
     ) -> Self {
-        status.cursor.store(cursor, Ordering::Release);
+        status.hold_from(cursor);
         status.position.store(position, Ordering::Release);
-        Self { source, position, status }
+        Self { source, position, status, end: CancellationToken::new(), paused: None }
     }
 
-    /// The next frames, see [`FrameSource::next`]. Counts their readings as pending.
+    /// The same, and closed when `end` is cancelled; one that can be paused, only if it is then.
+    #[must_use]
+    pub fn until(self, end: CancellationToken) -> Self {
+        Self { end, ..self }
+    }
+
+    /// The same, and giving nothing while `paused` says so.
+    #[must_use]
+    pub(crate) fn pausing(self, paused: watch::Receiver<bool>) -> Self {
+        Self { paused: Some(paused), ..self }
+    }
+
+    /// The next frames, see [`FrameSource::next`]. Counts their readings as pending. Where the file
+    /// system does not let the log be read, nothing comes, and the sink's trouble says why.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// When the log can be read and its frames cannot be given back.
     pub async fn next(&mut self, max_bytes: usize, wait: Duration) -> Result<Fed, FeedError> {
         // Who asks for more has taken in what there was: it can be found in the sink now.
         self.status.position.store(self.position, Ordering::Release);
-        let fed = self.source.next(self.position, max_bytes, wait).await?;
-        if let Fed::Frames { frames, up_to } = &fed {
-            self.status.fed(frames);
-            self.position = self.position.max(*up_to);
+        let nothing = Fed::Frames { frames: Vec::new(), up_to: self.position };
+        if let Some(paused) = self.paused.as_mut().filter(|paused| *paused.borrow()) {
+            tokio::select! {
+                biased;
+                () = self.end.cancelled() => return Ok(Fed::Closed),
+                // A sender that is gone will not pause anybody any more.
+                _changed = paused.wait_for(|paused| !paused) => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            return Ok(nothing);
         }
-        Ok(fed)
+        let fed = tokio::select! {
+            biased;
+            () = self.end.cancelled(), if self.paused.is_none() => return Ok(Fed::Closed),
+            fed = self.source.next(self.position, max_bytes, wait) => fed,
+        };
+        match fed {
+            Err(error) if error.passing => {
+                tracing::error!(sink = &**self.status.name(), %error, "the log could not be read; trying again");
+                self.status.set_feed_trouble(Some(error.to_string()));
+                tokio::select! {
+                    () = self.end.cancelled() => {}
+                    () = tokio::time::sleep(READ_RETRY) => {}
+                }
+                Ok(nothing)
+            }
+            Err(error) => Err(error),
+            Ok(fed) => {
+                self.status.set_feed_trouble(None);
+                if let Fed::Frames { frames, up_to } = &fed {
+                    self.status.fed(frames);
+                    self.position = self.position.max(*up_to);
+                }
+                Ok(fed)
+            }
+        }
     }
 
     /// Everything up to here has been given out.
@@ -120,145 +183,5 @@ impl Feed {
     #[must_use]
     pub fn status(&self) -> &Arc<SinkStatus> {
         &self.status
-    }
-}
-
-/// A sink's public figures, in readings unless said otherwise:
-/// `fed = stored + replayed + refused + let_go + pending`.
-#[derive(Debug)]
-pub struct SinkStatus {
-    name: &'static str,
-    cursor: AtomicU64,
-    position: AtomicU64,
-    fed: AtomicU64,
-    stored: AtomicU64,
-    replayed: AtomicU64,
-    refused: AtomicU64,
-    let_go: AtomicU64,
-    pending: AtomicU64,
-    trouble: Mutex<Option<String>>,
-}
-
-/// A moment's figures of a sink.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SinkFigures {
-    /// The sink's name.
-    pub name: &'static str,
-    /// Everything up to this lsn is durably stored.
-    pub cursor: u64,
-    /// Everything up to this lsn was given to it and taken in: what is not stored yet it holds, and
-    /// what it answers for can be asked of it.
-    pub position: u64,
-    /// Readings given to it since the start.
-    pub fed: u64,
-    /// Readings it stored.
-    pub stored: u64,
-    /// Readings it found stored already (a replay after a start).
-    pub replayed: u64,
-    /// Readings the far side refused for good; they are in the dead letter.
-    pub refused: u64,
-    /// Readings given up on purpose, where the configuration allows it.
-    pub let_go: u64,
-    /// Readings it holds and has not yet stored.
-    pub pending: u64,
-    /// What keeps it from storing, if anything does.
-    pub trouble: Option<String>,
-}
-
-impl SinkFigures {
-    /// What the figures leave unexplained; zero (invariant I2).
-    #[must_use]
-    pub fn residue(&self) -> i64 {
-        let explained = self.stored + self.replayed + self.refused + self.let_go + self.pending;
-        i64::try_from(self.fed).unwrap_or(i64::MAX) - i64::try_from(explained).unwrap_or(i64::MAX)
-    }
-}
-
-impl SinkStatus {
-    /// Figures of a sink that has done nothing yet. The name is a metric label.
-    #[must_use]
-    pub fn new(name: &'static str) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            cursor: AtomicU64::new(0),
-            position: AtomicU64::new(0),
-            fed: AtomicU64::new(0),
-            stored: AtomicU64::new(0),
-            replayed: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            let_go: AtomicU64::new(0),
-            pending: AtomicU64::new(0),
-            trouble: Mutex::new(None),
-        })
-    }
-
-    /// The sink's name.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// The published cursor.
-    #[must_use]
-    pub fn cursor(&self) -> u64 {
-        self.cursor.load(Ordering::Acquire)
-    }
-
-    /// Publishes the cursor. Call it only after the cursor itself is durable.
-    pub fn advance(&self, cursor: u64) {
-        self.cursor.fetch_max(cursor, Ordering::AcqRel);
-    }
-
-    fn fed(&self, frames: &[Arc<DurableFrame>]) {
-        let readings: usize = frames.iter().map(|f| f.rows.len()).sum();
-        self.fed.fetch_add(readings as u64, Ordering::Relaxed);
-    }
-
-    /// Readings were durably stored.
-    pub fn stored(&self, readings: u64) {
-        self.stored.fetch_add(readings, Ordering::Relaxed);
-    }
-
-    /// Readings were found stored already.
-    pub fn replayed(&self, readings: u64) {
-        self.replayed.fetch_add(readings, Ordering::Relaxed);
-    }
-
-    /// Readings were refused for good.
-    pub fn refused(&self, readings: u64) {
-        self.refused.fetch_add(readings, Ordering::Relaxed);
-    }
-
-    /// Readings were given up on purpose.
-    pub fn let_go(&self, readings: u64) {
-        self.let_go.fetch_add(readings, Ordering::Relaxed);
-    }
-
-    /// How many readings the sink holds now, counted by the sink from what it holds (never by
-    /// subtraction, or the residue would prove nothing).
-    pub fn set_pending(&self, readings: u64) {
-        self.pending.store(readings, Ordering::Relaxed);
-    }
-
-    /// What keeps the sink from storing; `None` when nothing does any more.
-    pub fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock() = trouble;
-    }
-
-    /// The figures now. While the sink is at work they may be a moment apart.
-    #[must_use]
-    pub fn figures(&self) -> SinkFigures {
-        SinkFigures {
-            name: self.name,
-            cursor: self.cursor(),
-            position: self.position.load(Ordering::Acquire),
-            fed: self.fed.load(Ordering::Relaxed),
-            stored: self.stored.load(Ordering::Relaxed),
-            replayed: self.replayed.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            let_go: self.let_go.load(Ordering::Relaxed),
-            pending: self.pending.load(Ordering::Relaxed),
-            trouble: self.trouble.lock().clone(),
-        }
     }
 }

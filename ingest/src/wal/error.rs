@@ -15,6 +15,9 @@ pub enum AppendError {
     /// Try again after [`LogEvents::writable`](super::LogEvents::writable).
     #[error("the disk has less free space than the log's floor")]
     DiskFull,
+    /// Try again after [`LogEvents::writable`](super::LogEvents::writable).
+    #[error("the log has reached its size limit")]
+    LimitReached,
     /// The last write or sync failed. Try again after [`LogEvents::writable`](super::LogEvents::writable).
     #[error("the log is recovering from a failed write")]
     Failed,

@@ -53,8 +53,21 @@ impl Batch {
 pub(super) enum Mode {
     Open,
     DiskFull,
+    LimitReached,
     Failed,
     Closed,
+}
+
+impl Mode {
+    const fn refusal(self) -> Option<AppendError> {
+        match self {
+            Self::Open => None,
+            Self::DiskFull => Some(AppendError::DiskFull),
+            Self::LimitReached => Some(AppendError::LimitReached),
+            Self::Failed => Some(AppendError::Failed),
+            Self::Closed => Some(AppendError::Closed),
+        }
+    }
 }
 
 /// Under the append lock.
@@ -66,6 +79,8 @@ pub(super) struct State {
     /// Somebody was refused, and waits to be told.
     pub(super) refused: bool,
     pub(super) closing: bool,
+    /// Segments were deleted: there may be room again.
+    pub(super) look_again: bool,
 }
 
 pub(super) struct Shared {
@@ -111,6 +126,7 @@ impl Shared {
                 mode: Mode::Open,
                 refused: false,
                 closing: false,
+                look_again: false,
             }),
             wake: Condvar::new(),
             durable: watch::Sender::new(recovered.durable),
@@ -135,6 +151,19 @@ pub struct Log(Arc<Owner>);
 struct Owner {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<bool>>>,
+}
+
+/// A segment, from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The lsn of its first frame, whether there is one yet or not.
+    pub base: Lsn,
+    /// The last durable one; less than `base` where there is none.
+    pub last: Lsn,
+    /// Bytes up to the end of the last durable frame.
+    pub used: u64,
+    /// Bytes on disk.
+    pub size: u64,
 }
 
 /// Figures of the log.
@@ -226,12 +255,10 @@ impl Log {
         // Before the lock: it is most of the work.
         let body_crc = crc32fast::hash(body);
         let mut state = shared.state.lock();
-        let refusal = match state.mode {
-            Mode::Open => None,
-            Mode::DiskFull => Some(AppendError::DiskFull),
-            Mode::Failed => Some(AppendError::Failed),
-            Mode::Closed => return Err(AppendError::Closed),
-        };
+        let refusal = state.mode.refusal();
+        if refusal == Some(AppendError::Closed) {
+            return Err(AppendError::Closed);
+        }
         let end = state.batch.bytes.len() + FRAME_HEADER + body.len();
         let end = end.next_multiple_of(codec::ALIGN_LEN);
         let full = (end > shared.options.buffer_bytes).then_some(AppendError::Full);
@@ -314,7 +341,34 @@ impl Log {
             deleted += 1;
         }
         shared.gauges();
+        if deleted > 0 {
+            shared.state.lock().look_again = true;
+            shared.wake.notify_one();
+        }
         Ok(deleted)
+    }
+
+    /// What is in each segment, oldest first; the last one is being written.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        let segments = self.0.shared.segments.lock();
+        let span = |s: &Segment| Span { base: s.base, last: s.last, used: s.end, size: s.size };
+        segments.iter().map(span).collect()
+    }
+
+    /// Bytes of the durable frames above `lsn`: exact to a segment, and within one as if all its
+    /// frames were as long.
+    #[must_use]
+    pub fn bytes_after(&self, lsn: Lsn) -> u64 {
+        let of = |span: &Span| {
+            let used = span.used.saturating_sub(codec::SEGMENT_DATA);
+            let frames = span.last.0.saturating_sub(span.base.prev().0);
+            let above = span.last.0.saturating_sub(lsn.max(span.base.prev()).0);
+            // Of products of two u64.
+            let share = u128::from(used) * u128::from(above) / u128::from(frames.max(1));
+            u64::try_from(share).unwrap_or(u64::MAX)
+        };
+        self.spans().iter().map(of).sum()
     }
 
     /// Figures.
@@ -323,13 +377,7 @@ impl Log {
         let shared = &self.0.shared;
         let (next, refuses) = {
             let state = shared.state.lock();
-            let refuses = match state.mode {
-                Mode::Open => None,
-                Mode::DiskFull => Some(AppendError::DiskFull),
-                Mode::Failed => Some(AppendError::Failed),
-                Mode::Closed => Some(AppendError::Closed),
-            };
-            (state.next, refuses)
+            (state.next, state.mode.refusal())
         };
         let segments = shared.segments.lock();
         LogStats {

@@ -68,6 +68,13 @@
 //! harmless: nobody acted on the failure yet but by answering nothing, exactly as if the process had
 //! ended before the answer.
 //!
+//! # Room
+//!
+//! The log refuses appends while its disk has less free space than a floor, and while its segments
+//! have come to a limit. Both are looked at with room to spare, so that everything that was taken is
+//! written; both end by themselves when segments are deleted or room is made, and
+//! [`LogEvents::writable`] says so.
+//!
 //! # Recovery
 //!
 //! Segments are read in the order of their ids. Bytes that are no valid frame are, in the region
@@ -127,7 +134,7 @@ mod writer;
 mod tests;
 
 pub use error::{AppendError, CloseError, DeleteError, OpenError};
-pub use log::{Log, LogStats};
+pub use log::{Log, LogStats, Span};
 pub use reader::{Frame, ReadError, Reader};
 pub use recovery::Recovery;
 
@@ -215,6 +222,9 @@ pub struct LogOptions {
     /// Appends are refused while the file system has less room than this: sinks need some to write
     /// what allows segments to be deleted.
     pub free_floor_bytes: u64,
+    /// Bytes of all segments together, preallocated room included, beyond which appends are refused:
+    /// what was taken before still fits. A segment made after a failure may exceed it by itself.
+    pub max_bytes: Option<u64>,
     /// How often the free space is looked at, beside at each new segment.
     pub floor_check: Duration,
     /// The first pause before a failed making of a segment is tried again; each further one is
@@ -230,6 +240,7 @@ impl Default for LogOptions {
             max_frame_bytes: 4 << 20,
             sync: SyncPolicy::Always,
             free_floor_bytes: 512 << 20,
+            max_bytes: None,
             floor_check: Duration::from_secs(1),
             retry_pause: Duration::from_millis(50),
         }

@@ -81,6 +81,7 @@ pub(super) fn small() -> LogOptions {
         max_frame_bytes: 2 << 10,
         sync: SyncPolicy::Always,
         free_floor_bytes: 0,
+        max_bytes: None,
         floor_check: Duration::from_millis(5),
         retry_pause: Duration::from_millis(1),
     }

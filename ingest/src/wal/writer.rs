@@ -28,6 +28,8 @@ pub(super) struct Writer {
     /// When the oldest write that was not synced was made.
     unsynced_since: Option<Instant>,
     floor_checked: Instant,
+    /// The room is to be looked at now.
+    look: bool,
     /// The other of the two buffers.
     spare: Batch,
 }
@@ -58,6 +60,7 @@ impl Writer {
             bytes_unsynced: 0,
             unsynced_since: None,
             floor_checked: Instant::now(),
+            look: false,
             spare: Batch::of(shared.options.buffer_bytes),
             shared,
         }
@@ -84,8 +87,12 @@ impl Writer {
             } else if closing {
                 return true;
             }
-            if self.floor_checked.elapsed() >= self.shared.options.floor_check {
+            let look = std::mem::take(&mut self.look);
+            if look || self.floor_checked.elapsed() >= self.shared.options.floor_check {
                 self.check_floor();
+            } else if self.shared.options.max_bytes.is_some() {
+                // With each write, or a burst between two looks would pass the limit.
+                self.set_room(None);
             }
         }
     }
@@ -101,13 +108,16 @@ impl Writer {
             until = until.min(since + interval);
         }
         let mut state = shared.state.lock();
-        while state.batch.frames.is_empty() && !state.closing {
+        while state.batch.frames.is_empty() && !state.closing && !state.look_again {
             if shared.wake.wait_until(&mut state, until).timed_out() {
                 break;
             }
         }
         std::mem::swap(&mut state.batch, &mut self.spare);
         let closing = state.closing;
+        if std::mem::take(&mut state.look_again) {
+            self.look = true;
+        }
         let tell = state.refused && state.mode == Mode::Open;
         state.refused &= !tell;
         drop(state);
@@ -278,33 +288,63 @@ impl Writer {
         while !state.closing && !self.shared.wake.wait_until(&mut state, until).timed_out() {}
     }
 
-    /// Opens or closes the log by the free space.
+    /// Opens or closes the log by the free space and by its limit.
     fn check_floor(&mut self) {
         self.floor_checked = Instant::now();
-        let shared = Arc::clone(&self.shared);
-        let free = match shared.io.free_bytes(&shared.dir) {
-            Ok(free) => free,
+        match self.shared.io.free_bytes(&self.shared.dir) {
+            Ok(free) => self.set_room(Some(free)),
             // Not knowing is no reason to refuse: a write that finds no room fails on its own.
             Err(error) => {
                 tracing::warn!(%error, "free disk space of the log is unknown");
-                return;
+                self.set_room(None);
             }
-        };
-        let floor = shared.options.free_floor_bytes;
-        let changed = {
-            let mut state = shared.state.lock();
-            let mode = match state.mode {
-                Mode::Open if free < floor => Mode::DiskFull,
-                Mode::DiskFull if free >= floor => Mode::Open,
-                same => same,
+        }
+    }
+
+    /// Whether what both append buffers may hold still fits below the limit.
+    fn fits_limit(&self) -> bool {
+        let shared = &self.shared;
+        let Some(max) = shared.options.max_bytes else { return true };
+        let size = shared.options.segment_bytes;
+        let used: u64 = shared.segments.lock().iter().map(|s| s.size).sum();
+        let more = max.saturating_sub(used) / size.max(1);
+        let room =
+            size.saturating_sub(self.at) + more.saturating_mul(size.saturating_sub(SEGMENT_DATA));
+        room >= 2 * shared.options.buffer_bytes as u64
+    }
+
+    /// Opens or closes the log; `free` bytes on its disk, where that was looked at.
+    fn set_room(&mut self, free: Option<u64>) {
+        let floor = self.shared.options.free_floor_bytes;
+        let fits = self.fits_limit();
+        let (before, now) = {
+            let mut state = self.shared.state.lock();
+            let before = state.mode;
+            let below = free.map_or(before == Mode::DiskFull, |free| free < floor);
+            state.mode = match before {
+                Mode::Failed | Mode::Closed => before,
+                _ if below => Mode::DiskFull,
+                _ if !fits => Mode::LimitReached,
+                _ => Mode::Open,
             };
-            std::mem::replace(&mut state.mode, mode) != mode
+            (before, state.mode)
         };
-        if changed && free < floor {
-            tracing::error!(free, floor, "log refuses appends: too little free disk space");
-        } else if changed {
-            tracing::info!(free, floor, "log takes appends again");
-            self.tell_writable();
+        if before == now {
+            return;
+        }
+        let limit = self.shared.options.max_bytes;
+        match now {
+            Mode::DiskFull => {
+                tracing::error!(free, floor, "log refuses appends: too little free disk space");
+            }
+            Mode::LimitReached => {
+                tracing::error!(limit, "log refuses appends: it has reached its size limit");
+            }
+            Mode::Open => {
+                tracing::info!(free, floor, limit, "log takes appends again");
+                self.tell_writable();
+            }
+            Mode::Failed | Mode::Closed => {}
         }
     }
 

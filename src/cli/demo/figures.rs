@@ -69,7 +69,7 @@ impl Figures {
 /// Readings that the embedded store took in since the start: in files, or in memory and safe in the
 /// log.
 fn stored(books: &Conservation) -> u64 {
-    let embedded = books.sinks.iter().find(|sink| sink.name == "embedded");
+    let embedded = books.sinks.iter().find(|sink| &*sink.name == "embedded");
     embedded.map_or(0, |sink| sink.stored + sink.pending)
 }
 

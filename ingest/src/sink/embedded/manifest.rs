@@ -261,13 +261,19 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// A found manifest, to be read by: nothing is written, and no record can be committed.
+    pub(super) fn read_only(io: Arc<dyn Io>, dir: &Path, found: Found) -> Self {
+        let (path, log_id) = (dir.join(NAME), found.log_id);
+        let contents = Arc::new(found.contents);
+        Self { io, path, log_id, contents, records: 0, tail: None }
+    }
+
     pub(super) fn contents(&self) -> &Arc<Contents> {
         &self.contents
     }
 
-    /// The bytes of a manifest that says what this one said at some moment.
-    pub(super) fn copy(&self, contents: &Contents) -> io::Result<Vec<u8>> {
-        whole(self.log_id, contents)
+    pub(super) fn log_id(&self) -> LogId {
+        self.log_id
     }
 
     /// Commits a change: when this returns well, it is durable; when it fails, the change may or may
@@ -303,7 +309,7 @@ impl Manifest {
 }
 
 /// A manifest with everything in one record.
-fn whole(log_id: LogId, contents: &Contents) -> io::Result<Vec<u8>> {
+pub(super) fn whole(log_id: LogId, contents: &Contents) -> io::Result<Vec<u8>> {
     let header = Header { n: 0, loushan_manifest: FORMAT, log: log_id.to_string() };
     let mut bytes = line(&header)?;
     bytes.extend(record_line(1, contents, contents.files.values(), &[])?);

@@ -5,6 +5,7 @@
 //! themselves. The last decodes the columns asked after first and the others only for the rows that
 //! are left; a caller that looks at the values anyhow leaves it out ([`Wanted::sifted`]).
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::QueryError;
 use super::block::BlockFile;
 use super::manifest::FileEntry;
-use super::schema::STATION;
+use super::schema::{EFFECTIVE, LSN, STATION};
 use crate::io::Io;
 
 mod cache;
@@ -72,6 +73,8 @@ pub(super) struct Wanted<'a> {
     pub(super) ranges: &'a [Range],
     /// Rows of this station.
     pub(super) station: Option<&'a StationId>,
+    /// Rows of these moments, by effective time in microseconds and lsn.
+    pub(super) moments: Option<&'a Arc<HashSet<(i64, u64)>>>,
     /// These columns, or all. One that the file is too old to have is left out.
     pub(super) columns: Option<&'a [&'static str]>,
     /// Whether only such rows come, or whole pages that may hold some.
@@ -83,7 +86,14 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// All columns of the rows in all ranges.
     pub(super) fn rows(ranges: &'a [Range]) -> Self {
-        Self { ranges, station: None, columns: None, sifted: true, batch_rows: BATCH_ROWS }
+        Self {
+            ranges,
+            station: None,
+            moments: None,
+            columns: None,
+            sifted: true,
+            batch_rows: BATCH_ROWS,
+        }
     }
 }
 
@@ -155,6 +165,7 @@ impl Files {
         if wanted.sifted {
             let mut sieves: Vec<_> = wanted.ranges.iter().map(|r| sieve(&schema, *r)).collect();
             sieves.extend(wanted.station.map(|station| station_sieve(&schema, station)));
+            sieves.extend(wanted.moments.map(|moments| moment_sieve(&schema, moments)));
             builder = builder.with_row_filter(RowFilter::new(sieves));
         }
         if let Some(selection) = selection {
@@ -276,6 +287,23 @@ fn station_sieve(schema: &SchemaDescriptor, station: &StationId) -> Box<dyn Arro
         let column = column.ok_or_else(|| unfit(STATION, "no text"))?;
         let same = |i: usize| Some(column.is_valid(i) && column.value(i) == station.as_str());
         Ok(BooleanArray::from_iter((0..column.len()).map(same)))
+    }))
+}
+
+fn moment_sieve(
+    schema: &SchemaDescriptor,
+    moments: &Arc<HashSet<(i64, u64)>>,
+) -> Box<dyn ArrowPredicate> {
+    let moments = Arc::clone(moments);
+    let mask = ProjectionMask::columns(schema, [EFFECTIVE, LSN]);
+    Box::new(ArrowPredicateFn::new(mask, move |batch| {
+        let times = batch.column_by_name(EFFECTIVE);
+        let times = times.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let lsns = batch.column_by_name(LSN).and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let times = times.ok_or_else(|| unfit(EFFECTIVE, "no time"))?;
+        let lsns = lsns.ok_or_else(|| unfit(LSN, "no number"))?;
+        let rows = times.values().iter().zip(lsns.values());
+        Ok(BooleanArray::from_iter(rows.map(|(time, lsn)| Some(moments.contains(&(*time, *lsn))))))
     }))
 }
 

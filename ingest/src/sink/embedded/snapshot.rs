@@ -90,7 +90,8 @@ impl Store {
         folders.iter().try_for_each(|folder| io.sync_dir(folder).map_err(failed(folder)))?;
         let named = path.join(manifest::NAME);
         let write = || {
-            let bytes = self.0.manifest.lock().copy(&contents)?;
+            let log_id = self.0.manifest.lock().log_id();
+            let bytes = manifest::whole(log_id, &contents)?;
             let file = io.create_new(&named)?;
             write_all_at(&*file, &bytes, 0)?;
             file.sync_data()?;

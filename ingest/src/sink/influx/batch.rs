@@ -38,6 +38,8 @@ pub(super) struct Batch {
     frames: Vec<FrameNote>,
     /// Once all of it is stored, everything up to here is.
     pub(super) up_to: u64,
+    /// When its oldest reading came.
+    pub(super) since: Instant,
 }
 
 impl Batch {
@@ -132,15 +134,15 @@ impl Held {
 
     /// Ends the unfinished batch, if it has anything in it.
     pub(super) fn finish(&mut self) {
-        if !self.units.is_empty() {
+        if let Some(since) = self.since.take() {
             self.ready.push_back(Batch {
+                since,
                 lines: std::mem::take(&mut self.lines).into(),
                 units: std::mem::take(&mut self.units),
                 frames: std::mem::take(&mut self.frames),
                 up_to: self.up_to,
             });
         }
-        self.since = None;
     }
 
     /// The next batch that is full.
@@ -151,6 +153,11 @@ impl Held {
     /// When the unfinished batch is old enough to be sent as it is.
     pub(super) fn due(&self) -> Option<Instant> {
         self.since.map(|since| since + self.limits.age)
+    }
+
+    /// When the oldest reading that waits came.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.ready.front().map(|batch| batch.since).or(self.since)
     }
 
     /// How many readings wait.

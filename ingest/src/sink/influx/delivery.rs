@@ -1,33 +1,69 @@
 //! Bringing one batch to the server, until every reading in it is stored or refused for good.
+//!
+//! What is refused is divided until it is known which readings are meant. Where the server names
+//! lines, those are set apart first: usually the rest is stored by the next request, instead of a
+//! dozen halvings for each. A reading is refused only when it was alone in a request, or when *all* of a
+//! request was named and each line repeated, as InfluxDB 3 does; then all of them are refused at
+//! once. So numbers that count otherwise than we do, and
+//! lines named for nothing, cost requests and never readings.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use hyper::Method;
+use parking_lot::Mutex;
 use tokio::time::Instant;
+use url::Url;
 
-use super::InfluxError;
+use super::answer::{Answer, BadPoints, classify};
 use super::batch::Batch;
-use super::client::InfluxClient;
-use super::retry::{Answer, Backoff};
-use crate::sink::SinkStatus;
+use super::bucket::{self, Place};
+use super::config::{InfluxConfig, InfluxConfigError};
+use super::http::{Content, Http};
+use super::pace::{Pace, Wait};
+use super::piece::Piece;
+use super::token::Credentials;
+use super::trouble::Troubles;
+use super::{InfluxError, Name};
+use crate::clock::Clock;
+use crate::io::Io;
 
 /// When so many single readings in a row were refused and none was taken, in one batch or over
 /// several, it is not the readings: a wrong organisation, or a proxy that answers 400 to everything,
 /// must not empty the log into the dead letter.
 const NOT_THE_READINGS: usize = 64;
+/// How often in a batch lines that the server names are set apart; if that has not found the bad ones
+/// by then, halving does.
+const HINTS: usize = 8;
+/// A request that broke off so often in a row is tried in halves.
+const BROKE_OFF: u32 = 3;
+/// But not if it is as small as this.
+const SMALL: usize = 32 * 1024;
 
 /// What is needed to deliver.
 #[derive(Debug)]
 pub(super) struct Courier {
-    client: InfluxClient,
-    status: Arc<SinkStatus>,
+    name: Name,
+    http: Http,
+    write: Url,
+    place: Place,
+    create_bucket: bool,
+    credentials: Credentials,
+    pace: Pace,
     max_backoff: Duration,
-    /// Whether server and bucket have been looked at since the last time something was wrong there.
-    prepared: AtomicBool,
+    troubles: Arc<Troubles>,
+    clock: Clock,
+    gzip: AtomicBool,
+    /// The server refused the last token it was shown.
+    denied: AtomicBool,
+    /// Bodies that are longer are divided before they are sent.
+    largest: AtomicUsize,
     /// Readings refused by the batches since the last one of which anything was taken.
-    refused_in_a_row: AtomicUsize,
+    refused_in_a_row: Mutex<usize>,
 }
 
 /// A reading the server refused.
@@ -50,135 +86,278 @@ pub(super) struct Delivered {
 
 impl Courier {
     pub(super) fn new(
-        client: InfluxClient,
-        status: Arc<SinkStatus>,
-        max_backoff: Duration,
-    ) -> Self {
-        Self {
-            client,
-            status,
-            max_backoff,
-            prepared: AtomicBool::new(false),
-            refused_in_a_row: AtomicUsize::new(0),
-        }
+        name: Name,
+        io: &Arc<dyn Io>,
+        config: &InfluxConfig,
+        troubles: Arc<Troubles>,
+    ) -> Result<Self, InfluxConfigError> {
+        config.check()?;
+        let http = Http::new(&**io, config)?;
+        let query = [("org", &*config.org), ("bucket", &*config.bucket), ("precision", "ns")];
+        Ok(Self {
+            name,
+            write: http.url(&["api", "v2", "write"], &query),
+            http,
+            place: Place { org: config.org.clone(), bucket: config.bucket.clone() },
+            create_bucket: config.create_bucket,
+            credentials: Credentials::new(io, config),
+            pace: Pace::new(config.connections, config.max_backoff, config.max_retry_after),
+            max_backoff: config.max_backoff,
+            troubles,
+            clock: Clock::System,
+            gzip: AtomicBool::new(config.gzip),
+            denied: AtomicBool::new(false),
+            largest: AtomicUsize::new(usize::MAX),
+            refused_in_a_row: Mutex::new(0),
+        })
     }
 
     /// Delivers a batch, however long it takes. May be dropped at any point.
     pub(super) async fn deliver(&self, batch: &Batch) -> Result<Delivered, InfluxError> {
-        let mut backoff = Backoff::new(self.max_backoff);
         loop {
-            match self.attempt(batch, &mut backoff).await? {
+            match self.attempt(batch).await? {
                 Ok(delivered) => return Ok(delivered),
                 Err(words) => {
-                    self.trouble(format!("the server refuses every reading: {words}"));
-                    tokio::time::sleep(backoff.longest()).await;
+                    self.troubles
+                        .server(Some(format!("the server refuses every reading: {words}")));
+                    tokio::time::sleep(self.max_backoff).await;
                 }
             }
         }
     }
 
-    /// Goes through the batch once, halving what is refused; gives the server's words when it seems
+    /// Goes through the batch once, dividing what is refused; gives the server's words when it seems
     /// to refuse everything.
-    async fn attempt(
-        &self,
-        batch: &Batch,
-        backoff: &mut Backoff,
-    ) -> Result<Result<Delivered, String>, InfluxError> {
-        let mut delivered = Delivered::default();
+    async fn attempt(&self, batch: &Batch) -> Result<Result<Delivered, String>, InfluxError> {
+        let mut refused: Vec<Refusal> = Vec::new();
         let mut too_large = false;
         let mut taken = 0;
-        let whole = 0..batch.len();
-        let mut todo = vec![whole];
-        while let Some(range) = todo.pop() {
-            let lines = batch.lines(&range);
+        let mut hints = HINTS;
+        let mut todo = vec![Piece::whole(batch)];
+        while let Some(piece) = todo.pop() {
+            let lines = piece.lines(batch);
             let bytes = lines.len();
-            let words = match self.decided(lines, backoff).await? {
+            let decided = if bytes > self.largest.load(Ordering::Relaxed) && piece.len() > 1 {
+                Decided::Divide
+            } else {
+                self.decided(lines, piece.len() > 1).await?
+            };
+            let mut all_named = None;
+            let words = match decided {
                 Decided::Stored => {
                     taken = taken.max(bytes);
                     continue;
                 }
+                Decided::Divide => String::new(),
                 Decided::TooLarge(words) => {
                     too_large = true;
                     words
                 }
-                Decided::BadPoints(words) => words,
+                Decided::BadPoints(BadPoints { words, lines }) => {
+                    let named = piece.named(batch, &lines);
+                    let certain = named.values().all(|unit| unit.repeated);
+                    if piece.suspects && certain && named.len() == piece.len() {
+                        all_named = Some(named);
+                    } else if !named.is_empty() && named.len() < piece.len() && hints > 0 {
+                        hints -= 1;
+                        let (suspects, rest) = piece.divided(&named);
+                        todo.push(suspects);
+                        todo.push(rest);
+                        continue;
+                    }
+                    words
+                }
             };
-            if range.len() > 1 {
-                let middle = range.start + range.len() / 2;
-                todo.push(middle..range.end);
-                todo.push(range.start..middle);
+            if all_named.is_none() && piece.len() > 1 {
+                let (first, second) = piece.halves();
+                todo.push(second);
+                todo.push(first);
                 continue;
             }
-            if taken == 0 && delivered.refused.len() + 1 >= NOT_THE_READINGS {
+            if taken == 0 && refused.len() + piece.len() >= NOT_THE_READINGS {
                 return Ok(Err(words));
             }
-            delivered.refused.push(Refusal { unit: range.start, words });
+            let named = all_named.unwrap_or_default();
+            refused.extend(piece.units().map(|unit| Refusal {
+                unit,
+                words: match named.get(&unit) {
+                    Some(own) if !own.words.is_empty() => format!("{words}: {}", own.words),
+                    _ => words.clone(),
+                },
+            }));
         }
-        let before = self.refused_in_a_row.load(Ordering::Relaxed);
-        let in_a_row = if taken > 0 { 0 } else { before + delivered.refused.len() };
-        if in_a_row >= NOT_THE_READINGS
-            && let Some(last) = delivered.refused.pop()
+        refused.sort_unstable_by_key(|refusal| refusal.unit);
         {
-            return Ok(Err(last.words));
+            let mut in_a_row = self.refused_in_a_row.lock();
+            let with_these = if taken > 0 { 0 } else { *in_a_row + refused.len() };
+            if with_these >= NOT_THE_READINGS
+                && let Some(last) = refused.pop()
+            {
+                return Ok(Err(last.words));
+            }
+            *in_a_row = with_these;
         }
-        self.refused_in_a_row.store(in_a_row, Ordering::Relaxed);
-        delivered.fits = (too_large && taken > 0).then_some(taken);
-        Ok(Ok(delivered))
+        self.troubles.server(None);
+        let fits = (too_large && taken > 0).then_some(taken);
+        if let Some(fits) = fits {
+            self.largest.fetch_min(fits, Ordering::Relaxed);
+        }
+        Ok(Ok(Delivered { refused, fits }))
     }
 
     /// Sends lines until the answer is about them.
-    async fn decided(&self, lines: Bytes, backoff: &mut Backoff) -> Result<Decided, InfluxError> {
-        let body = self.client.body(lines).await?;
+    async fn decided(&self, lines: Bytes, divisible: bool) -> Result<Decided, InfluxError> {
+        let mut gzip = self.gzip.load(Ordering::Relaxed);
+        let mut content = content(lines.clone(), gzip).await?;
+        let mut broke_off = 0;
+        let mut made_bucket = false;
         loop {
-            let pause = match self.send(&body).await {
-                Answer::Again(why) => {
-                    self.trouble(why);
-                    backoff.pause()
+            if gzip && !self.gzip.load(Ordering::Relaxed) {
+                gzip = false;
+                content = self::content(lines.clone(), gzip).await?;
+            }
+            let turn = self.pace.turn(|| self.repaired()).await;
+            let answer = self.send(content.clone()).await;
+            let (why, wait) = match answer {
+                Answer::Stored => return Ok(self.judged(Decided::Stored)),
+                Answer::TooLarge(words) => return Ok(self.judged(Decided::TooLarge(words))),
+                Answer::BadPoints(bad) => return Ok(self.judged(Decided::BadPoints(bad))),
+                Answer::Uncompressed(words) if gzip => {
+                    tracing::warn!(
+                        sink = &*self.name,
+                        words,
+                        "sink: the server takes no gzip; sending uncompressed from now on"
+                    );
+                    self.gzip.store(false, Ordering::Relaxed);
+                    continue;
                 }
-                Answer::Stop(why) => {
-                    self.prepared.store(false, Ordering::Relaxed);
-                    self.trouble(format!(
-                        "{why} (check sink.influx url, org, bucket and token; nothing is passed over)"
-                    ));
-                    backoff.longest()
+                Answer::Again(why, told) => (why, told.map_or(Wait::Doubling, Wait::Told)),
+                Answer::BrokeOff(why) => {
+                    broke_off += 1;
+                    if broke_off >= BROKE_OFF && divisible && lines.len() > SMALL {
+                        self.troubles.server(Some(why));
+                        return Ok(Decided::Divide);
+                    }
+                    (why, Wait::Doubling)
                 }
-                decided => {
-                    backoff.reset();
-                    self.status.set_trouble(None);
-                    return Ok(match decided {
-                        Answer::TooLarge(words) => Decided::TooLarge(words),
-                        Answer::BadPoints(words) => Decided::BadPoints(words),
-                        _ => Decided::Stored,
-                    });
+                Answer::Denied(why) => {
+                    if self.credentials.renewed().await {
+                        continue;
+                    }
+                    self.denied.store(true, Ordering::Relaxed);
+                    (self.check(&why), Wait::Longest)
                 }
+                Answer::Missing(why) => match self.make_bucket().await {
+                    Ok(true) if !made_bucket => {
+                        made_bucket = true;
+                        continue;
+                    }
+                    Ok(true) => (self.check(&why), Wait::Longest),
+                    Ok(false) => (self.check(&why), Wait::Longest),
+                    Err(reason) => (self.check(&format!("{why}: {reason}")), Wait::Longest),
+                },
+                Answer::Uncompressed(why) | Answer::Stop(why) => (self.check(&why), Wait::Longest),
             };
-            tokio::time::sleep(pause).await;
+            let (pause, capped) = self.pace.failed(&turn, wait);
+            self.troubles.server(Some(match wait {
+                Wait::Told(told) if capped => format!(
+                    "{why} (it wants {} s; we ask again in {} s, by max_retry_after)",
+                    told.as_secs(),
+                    pause.as_secs()
+                ),
+                _ => why,
+            }));
         }
     }
 
-    async fn send(&self, body: &Bytes) -> Answer {
-        if !self.prepared.load(Ordering::Relaxed) {
-            if let Err(why) = self.client.prepare().await {
-                return Answer::Again(why);
-            }
-            self.prepared.store(true, Ordering::Relaxed);
+    /// The server took a look at the lines: it can be reached, and we may write.
+    fn judged(&self, decided: Decided) -> Decided {
+        self.denied.store(false, Ordering::Relaxed);
+        self.pace.well();
+        // One that refuses everything is in trouble all the same (`deliver`).
+        if !matches!(decided, Decided::BadPoints(_)) {
+            self.troubles.server(None);
         }
+        decided
+    }
+
+    fn check(&self, why: &str) -> String {
+        format!(
+            "{why} (check url, org, bucket and token of sink.{}; nothing is passed over)",
+            self.name
+        )
+    }
+
+    /// A pause ends early when a refused token was replaced.
+    async fn repaired(&self) {
+        if self.denied.load(Ordering::Relaxed) {
+            self.credentials.wait_for_another().await;
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether the bucket was missing and was made.
+    async fn make_bucket(&self) -> Result<bool, String> {
+        if !self.create_bucket {
+            return Ok(false);
+        }
+        let made = bucket::make_missing(&self.http, &self.credentials, &self.place).await?;
+        if made {
+            let Place { org, bucket } = &self.place;
+            tracing::info!(sink = &*self.name, bucket, org, "sink: bucket made");
+        }
+        Ok(made)
+    }
+
+    async fn send(&self, content: Content) -> Answer {
+        let authorization = match self.credentials.header().await {
+            Ok(authorization) => authorization,
+            Err(why) => return Answer::Denied(why),
+        };
         let start = Instant::now();
-        let answer = self.client.write(body.clone()).await;
-        metrics::histogram!("loushan_influx_request_seconds").record(start.elapsed().as_secs_f64());
-        metrics::counter!("loushan_influx_requests_total", "answer" => answer.label()).increment(1);
+        let ended = self.http.exchange(Method::POST, &self.write, authorization, content).await;
+        let answer = classify(ended, self.now());
+        let sink = || Arc::clone(&self.name);
+        metrics::histogram!("loushan_influx_request_seconds", "sink" => sink())
+            .record(start.elapsed().as_secs_f64());
+        metrics::counter!(
+            "loushan_influx_requests_total", "sink" => sink(), "answer" => answer.label()
+        )
+        .increment(1);
         answer
     }
 
-    fn trouble(&self, why: String) {
-        tracing::warn!(why, "influx sink: nothing is stored there at the moment");
-        self.status.set_trouble(Some(why));
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(u64::try_from(self.clock.now().ns()).unwrap_or(0))
     }
 }
 
 /// An answer about the lines themselves.
 enum Decided {
     Stored,
+    /// Nothing was said of it; it is tried in halves.
+    Divide,
     TooLarge(String),
-    BadPoints(String),
+    BadPoints(BadPoints),
+}
+
+/// Lines as they are sent, made once for all attempts.
+async fn content(lines: Bytes, gzip: bool) -> Result<Content, InfluxError> {
+    let bytes = if gzip {
+        let compressed = tokio::task::spawn_blocking(move || compress(&lines)).await;
+        compressed
+            .map_err(|_| InfluxError::Interrupted)?
+            .map_err(|error| InfluxError::Compress(error.to_string()))?
+    } else {
+        lines
+    };
+    Ok(Content { bytes, kind: Some("text/plain; charset=utf-8"), gzip })
+}
+
+/// gzip 1: level 6 costs three times the time for a third of the bytes.
+fn compress(lines: &[u8]) -> io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(lines.len() / 8), Compression::fast());
+    encoder.write_all(lines)?;
+    Ok(encoder.finish()?.into())
 }

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+#[path = "line_protocol_documented_tests.rs"]
+mod documented;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use loushan_schemas::reading::{LIGHT_FAULT, Parking};

@@ -1,15 +1,17 @@
 //! The InfluxDB v2 sink: durable readings as points of a server elsewhere.
 //!
 //! Frames come in order, are encoded at once ([`line_protocol`]) and wait in batches that end with
-//! whole frames. One request is on its way at a time; what is decided about it is in `retry`. When
-//! a batch is decided, its refused readings are kept (`refused/` below the sink's folder, as dead
-//! letters), then the cursor file moves to the batch's end. So the cursor never passes what the server
-//! acknowledged or the dead letter holds, and a refused reading is kept once: after a crash between
-//! the two, the letters' own commit tells that they are there.
+//! whole frames. Up to `connections` requests are on their way at a time; what is decided about them is
+//! in `answer` and `delivery`. Batches may be stored in any order, as a point is its own key, but they are
+//! *settled* in order: refused readings are kept (`refused/` below the sink's folder, as dead letters), then
+//! the cursor file moves to the batch's end. So the cursor never passes what the server acknowledged or the
+//! dead letter holds, and a refused reading is kept once: after a crash between the two, the letters'
+//! own commit tells that they are there.
 //!
 //! **The server is away:** the sink holds up to `held_bytes`, then reads no further; the log keeps the
 //! rest on disk, and nothing else waits. A server that accepts connections and never answers is
-//! judged by `timeout`, like one that is gone.
+//! judged by `timeout`, and any server by the age of the oldest reading held (`late_after`), however
+//! busy its connections look.
 //!
 //! **Again after a restart:** batches beyond the cursor are sent again; they are the same points,
 //! so they count as stored and change nothing.
@@ -21,28 +23,36 @@
 
 pub mod line_protocol;
 
+mod answer;
 mod batch;
-mod client;
+mod bucket;
 mod config;
 mod delivery;
-mod retry;
+mod http;
+mod pace;
+mod piece;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod token;
+mod trouble;
 
-use std::future::Future;
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::FutureExt as _;
+use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::batch::{Batch, Held, Limits};
-use self::client::InfluxClient;
 use self::delivery::{Courier, Delivered};
+use self::trouble::Troubles;
 use crate::io::Io;
 use crate::sink::cursor_file::{CursorFile, CursorFileError, LogIdBytes};
 use crate::sink::dead_letter::{
@@ -51,7 +61,10 @@ use crate::sink::dead_letter::{
 };
 use crate::sink::{Fed, Feed, FeedError, SinkStatus};
 
-pub use self::config::{InfluxConfig, InfluxConfigError, Token};
+pub use self::config::{InfluxConfig, InfluxConfigError, Scheme, Token};
+
+/// The sink's name, as metric label and in messages.
+type Name = Arc<str>;
 
 /// How much is taken from the feed at a time.
 const FEED_BYTES: usize = 1024 * 1024;
@@ -59,6 +72,11 @@ const FEED_BYTES: usize = 1024 * 1024;
 const FEED_WAIT: Duration = Duration::from_secs(1);
 /// How often the cursor file is written where no reading moves it.
 const IDLE_CURSOR: Duration = Duration::from_secs(5);
+/// Batches taken in hand per connection: while one is divided over many requests, or was overtaken,
+/// the others find work.
+const BATCHES_PER_CONNECTION: usize = 4;
+/// How often the age of the oldest reading is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// Pauses after a failed write of our own files, doubling from the first to the last.
 const DISK_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// Refused readings are few, or somebody is told: a tenth of what rejects may take.
@@ -69,11 +87,16 @@ const REFUSED: DeadLetterConfig =
 #[derive(Debug, thiserror::Error)]
 pub enum InfluxError {
     /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] InfluxConfigError),
-    /// The HTTP client could not be made or used.
-    #[error("the HTTP client: {0}")]
-    Client(String),
+    #[error("sink.{sink}.{fault}")]
+    Config {
+        /// The sink's name.
+        sink: String,
+        /// What is wrong.
+        fault: InfluxConfigError,
+    },
+    /// A request could not be compressed.
+    #[error("gzip: {0}")]
+    Compress(String),
     /// Its cursor file cannot be used.
     #[error(transparent)]
     Cursor(#[from] CursorFileError),
@@ -84,25 +107,107 @@ pub enum InfluxError {
     #[error(transparent)]
     Feed(#[from] FeedError),
     /// A thread it waited for ended early: the service is being torn down.
-    #[error("the influx sink's work on another thread did not end")]
+    #[error("the sink's work on another thread did not end")]
     Interrupted,
 }
 
 /// The sink. Made by [`InfluxSink::open`], then given its feed.
 #[derive(Debug)]
 pub struct InfluxSink {
+    name: Name,
     config: InfluxConfig,
     courier: Arc<Courier>,
+    troubles: Arc<Troubles>,
     cursor: Arc<CursorFile>,
     refused: Arc<Mutex<LetterFiles>>,
     status: Arc<SinkStatus>,
 }
 
-type InFlight = Pin<Box<dyn Future<Output = (Batch, Result<Delivered, InfluxError>)> + Send>>;
+type Landed = (Batch, Result<Delivered, InfluxError>);
+
+/// Batches whose delivery has begun and is not settled, oldest first.
+#[derive(Default)]
+struct Flying {
+    deliveries: FuturesOrdered<AbortOnDropHandle<Landed>>,
+    notes: VecDeque<FlightNote>,
+}
+
+/// What is still to be known of a batch that was given away.
+struct FlightNote {
+    bytes: usize,
+    readings: usize,
+    since: Instant,
+}
+
+impl Flying {
+    fn start(&mut self, courier: &Arc<Courier>, batch: Batch) {
+        let note =
+            FlightNote { bytes: batch.memory_bytes(), readings: batch.len(), since: batch.since };
+        self.notes.push_back(note);
+        let courier = Arc::clone(courier);
+        // A task, so that it goes on while another batch is being settled.
+        self.deliveries.push_back(AbortOnDropHandle::new(tokio::spawn(async move {
+            let delivered = courier.deliver(&batch).await;
+            (batch, delivered)
+        })));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.notes.is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        self.notes.iter().map(|note| note.bytes).sum()
+    }
+
+    fn readings(&self) -> usize {
+        self.notes.iter().map(|note| note.readings).sum()
+    }
+
+    /// The oldest batches that are decided, at least one. Cancel-safe; never comes while nothing flies.
+    async fn landed(&mut self) -> Result<Vec<(Batch, Delivered)>, InfluxError> {
+        if self.notes.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        let mut landed = Vec::new();
+        let mut next = self.deliveries.next().await;
+        while let Some(ended) = next {
+            self.notes.pop_front();
+            let (batch, delivered) = ended.map_err(|_| InfluxError::Interrupted)?;
+            landed.push((batch, delivered?));
+            next = self.deliveries.next().now_or_never().flatten();
+        }
+        Ok(landed)
+    }
+}
+
+/// The gauges of what a sink holds; nothing, once it has ended.
+struct Gauges {
+    held_bytes: metrics::Gauge,
+    oldest: metrics::Gauge,
+}
+
+impl Gauges {
+    fn new(sink: &Name) -> Self {
+        let sink = || Arc::clone(sink);
+        Self {
+            held_bytes: metrics::gauge!("loushan_influx_held_bytes", "sink" => sink()),
+            oldest: metrics::gauge!("loushan_sink_oldest_seconds", "sink" => sink()),
+        }
+    }
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        self.held_bytes.set(0.0);
+        self.oldest.set(0.0);
+    }
+}
 
 impl InfluxSink {
-    /// Opens the sink's folder `dir`, which is made if it is missing. The server is not asked yet: it
-    /// may be away.
+    /// Opens the sink's folder `dir`, which is made if it is missing, and the files that the
+    /// configuration names, but for the token's. The server is not asked yet: it may be away. The
+    /// sink's name is its status's.
     ///
     /// # Errors
     /// When the configuration or the folder cannot be used, or belongs to another log.
@@ -113,12 +218,17 @@ impl InfluxSink {
         log_id: LogIdBytes,
         status: Arc<SinkStatus>,
     ) -> Result<Self, InfluxError> {
-        let client = InfluxClient::new(&config)?;
+        let name = Name::from(status.name().to_string());
+        let troubles = Arc::new(Troubles::new(Arc::clone(&name), Arc::clone(&status)));
+        let courier = Courier::new(Arc::clone(&name), &io, &config, Arc::clone(&troubles))
+            .map_err(|fault| InfluxError::Config { sink: name.to_string(), fault })?;
         // Makes `dir` as well.
         let refused = LetterFiles::open(Arc::clone(&io), dir.join("refused"), log_id, REFUSED)?;
         let cursor = CursorFile::open(io, dir.join("cursor"), log_id)?;
         Ok(Self {
-            courier: Arc::new(Courier::new(client, Arc::clone(&status), config.max_backoff)),
+            name,
+            courier: Arc::new(courier),
+            troubles,
             cursor: Arc::new(cursor),
             refused: Arc::new(Mutex::new(refused)),
             status,
@@ -133,7 +243,8 @@ impl InfluxSink {
     }
 
     /// Writes what the feed brings until it closes, then what is held, for at most `flush_within`; the
-    /// rest is written after the next start. May be dropped at any point.
+    /// rest is written after the next start. May be dropped at any point: what is on its way is broken
+    /// off, and a sink opened anew goes on from the cursor file.
     ///
     /// # Errors
     /// When the log cannot be read, or the runtime is torn down around it.
@@ -143,38 +254,35 @@ impl InfluxSink {
             bytes: self.config.batch_bytes,
             age: self.config.batch_age,
         });
-        let mut flying: Option<InFlight> = None;
-        let (mut flying_bytes, mut flying_readings) = (0, 0);
+        let mut flying = Flying::default();
         let mut closing: Option<Instant> = None;
         let mut next_idle = Instant::now();
+        let mut look = tokio::time::interval(LOOK.min(self.config.late_after));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let gauges = Gauges::new(&self.name);
         loop {
-            if flying.is_none() {
-                if let Some(batch) = held.pop() {
-                    (flying_bytes, flying_readings) = (batch.memory_bytes(), batch.len());
-                    flying = Some(Box::pin(fly(Arc::clone(&self.courier), batch)));
-                } else if held.readings() == 0 {
-                    if closing.is_some() || Instant::now() >= next_idle {
-                        self.advance(feed.position()).await?;
-                        next_idle = Instant::now() + IDLE_CURSOR;
-                    }
-                    if closing.is_some() {
-                        return Ok(());
-                    }
+            while flying.notes.len() < self.config.connections * BATCHES_PER_CONNECTION
+                && let Some(batch) = held.pop()
+            {
+                flying.start(&self.courier, batch);
+            }
+            self.status.set_pending((held.readings() + flying.readings()) as u64);
+            if flying.is_empty() && held.readings() == 0 {
+                if closing.is_some() || Instant::now() >= next_idle {
+                    self.advance(feed.position()).await?;
+                    next_idle = Instant::now() + IDLE_CURSOR;
+                }
+                if closing.is_some() {
+                    return Ok(());
                 }
             }
-            let bytes = held.memory_bytes() + flying_bytes;
-            metrics::gauge!("loushan_influx_held_bytes").set(as_f64(bytes as u64));
+            let bytes = held.memory_bytes() + flying.bytes();
+            gauges.held_bytes.set(as_f64(bytes as u64));
             let hungry = closing.is_none() && bytes < self.config.held_bytes;
+            // While all connections have work the next batch may grow: it could not be sent yet.
+            let idle = flying.notes.len() < self.config.connections;
             tokio::select! {
-                (batch, delivered) = landed(&mut flying) => {
-                    flying = None;
-                    let delivered = delivered?;
-                    if let Some(bytes) = delivered.fits {
-                        held.shrink(bytes);
-                    }
-                    self.settle(&batch, delivered).await?;
-                    (flying_bytes, flying_readings) = (0, 0);
-                }
+                landed = flying.landed() => self.settle(landed?, &mut held).await?,
                 fed = feed.next(FEED_BYTES, FEED_WAIT), if hungry => match fed? {
                     Fed::Frames { frames, up_to } => held.add(&frames, up_to, Instant::now()),
                     Fed::Closed => {
@@ -182,27 +290,47 @@ impl InfluxSink {
                         closing = Some(Instant::now() + self.config.flush_within);
                     }
                 },
-                // While one is on its way the next may grow: it could not be sent yet.
-                () = sleep_until(held.due()), if flying.is_none() => held.finish(),
+                () = sleep_until(held.due()), if idle => held.finish(),
+                _ = look.tick() => {
+                    let oldest = flying.notes.front().map(|note| note.since).or(held.oldest());
+                    let age = oldest.map(|since| since.elapsed()).unwrap_or_default();
+                    gauges.oldest.set(age.as_secs_f64());
+                    let after = self.config.late_after;
+                    self.troubles.late((age >= after).then_some(after));
+                }
                 () = sleep_until(closing) => {
-                    let readings = held.readings() + flying_readings;
-                    tracing::warn!(readings, "influx sink: not written before the stop; they are after the next start");
+                    let (sink, readings) = (&*self.name, held.readings() + flying.readings());
+                    tracing::warn!(sink, readings, "sink: not written before the stop; they are after the next start");
                     return Ok(());
                 }
             }
-            self.status.set_pending((held.readings() + flying_readings) as u64);
         }
     }
 
     /// Keeps what was refused, moves the cursor, counts.
-    async fn settle(&self, batch: &Batch, delivered: Delivered) -> Result<(), InfluxError> {
-        let refused = delivered.refused.len() as u64;
-        if refused > 0 {
-            self.keep_refused(batch, delivered).await?;
+    async fn settle(
+        &self,
+        landed: Vec<(Batch, Delivered)>,
+        held: &mut Held,
+    ) -> Result<(), InfluxError> {
+        let mut counts = Vec::with_capacity(landed.len());
+        let mut up_to = 0;
+        for (batch, delivered) in landed {
+            if let Some(bytes) = delivered.fits {
+                held.shrink(bytes);
+            }
+            let refused = delivered.refused.len() as u64;
+            if refused > 0 {
+                self.keep_refused(&batch, delivered).await?;
+            }
+            up_to = batch.up_to;
+            counts.push(((batch.len() as u64).saturating_sub(refused), refused));
         }
-        self.advance(batch.up_to).await?;
-        self.status.stored((batch.len() as u64).saturating_sub(refused));
-        self.status.refused(refused);
+        self.advance(up_to).await?;
+        for (stored, refused) in counts {
+            self.status.stored(stored);
+            self.status.refused(refused);
+        }
         Ok(())
     }
 
@@ -218,9 +346,10 @@ impl InfluxSink {
             }
             if letters.is_empty() {
                 tracing::error!(
+                    sink = &*self.name,
                     lsn = frame.lsn,
                     words = refusal.words,
-                    "influx sink: readings refused for good; they are kept under refused/"
+                    "sink: readings refused for good; they are kept under refused/"
                 );
             }
             last = frame.lsn;
@@ -280,33 +409,20 @@ impl InfluxSink {
             let done = tokio::task::spawn_blocking(work).await;
             let Err(error) = done.map_err(|_| InfluxError::Interrupted)? else {
                 if pause > DISK_RETRY.0 {
-                    self.status.set_trouble(None);
+                    self.troubles.disk(None);
                 }
                 return Ok(());
             };
             tracing::error!(
+                sink = &*self.name,
                 error,
                 what,
-                "influx sink: could not write to our own disk; trying again"
+                "sink: could not write to our own disk; trying again"
             );
-            self.status.set_trouble(Some(format!("{what}: {error}")));
+            self.troubles.disk(Some(format!("{what}: {error}")));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(DISK_RETRY.1);
         }
-    }
-}
-
-/// Delivers a batch and gives it back.
-async fn fly(courier: Arc<Courier>, batch: Batch) -> (Batch, Result<Delivered, InfluxError>) {
-    let delivered = courier.deliver(&batch).await;
-    (batch, delivered)
-}
-
-/// The end of the delivery, if there is one on its way.
-async fn landed(flying: &mut Option<InFlight>) -> (Batch, Result<Delivered, InfluxError>) {
-    match flying {
-        Some(delivery) => delivery.await,
-        None => std::future::pending().await,
     }
 }
 

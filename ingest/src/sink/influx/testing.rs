@@ -126,6 +126,15 @@ pub fn frame(lsn: u64, mut rows: Vec<Row>) -> DurableFrame {
     }
 }
 
+/// A batch of these rows, all of one frame.
+#[cfg(test)]
+pub(super) fn batch(rows: Vec<Row>) -> super::batch::Batch {
+    let limits = super::batch::Limits { readings: 1, bytes: 1, age: Duration::ZERO };
+    let mut held = super::batch::Held::new(limits);
+    held.add(&[Arc::new(frame(1, rows))], 1, tokio::time::Instant::now());
+    held.pop().unwrap_or_else(|| unreachable!("there are rows"))
+}
+
 /// A frame from which something was rejected.
 #[must_use]
 pub fn rejected(lsn: u64, topic: &str, payload: &[u8], rejects: Vec<Reject>) -> DurableFrame {

@@ -298,6 +298,7 @@ fn read(
     let wanted = Wanted {
         ranges: &ranges,
         station: which.station.as_ref(),
+        moments: None,
         columns: Some(columns),
         sifted: false,
         batch_rows: BATCH_ROWS,

@@ -33,6 +33,7 @@ use crate::pipeline::frame::DurableFrame;
 
 mod aggregate;
 mod bounds;
+mod latest;
 mod page;
 mod stream;
 mod times;

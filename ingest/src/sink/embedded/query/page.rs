@@ -159,7 +159,7 @@ impl Store {
         }
         let mut budget = bounds.budget("lower limit, and ask for the next page");
         budget.take(limit.saturating_add(1).saturating_mul(ROW_BYTES))?;
-        let mut kept = Kept { rows: BTreeMap::new(), order, after, most: limit + 1 };
+        let mut kept = Kept { rows: BTreeMap::new(), order, after, most: limit.saturating_add(1) };
         for row in view.memory().filter(|row| which.takes(row)) {
             kept.offer(as_stored(row));
         }
@@ -194,7 +194,7 @@ impl Store {
         let mut which = Which { from_ms, to_ms, ..which.clone() };
         // A file is sorted by device: of many devices, the first rows in time are all over it. Their
         // times alone are quick to read, and then say which rows are worth all their columns.
-        if which.device.is_none() && file.rows > LOOK_AHEAD * kept.most as u64 {
+        if which.device.is_none() && file.rows / LOOK_AHEAD > kept.most as u64 {
             self.look_ahead(file, &mut which, kept, bounds)?;
         }
         let ranges = which.ranges(file);
@@ -229,7 +229,7 @@ impl Store {
         let at_end = kept.after.map(|after| after.effective_ms);
         let most = kept.most;
         let mut scan = self.0.files.read(file, wanted)?;
-        let mut first: BinaryHeap<i64> = BinaryHeap::with_capacity(most + 1);
+        let mut first: BinaryHeap<i64> = BinaryHeap::new();
         let sign = if kept.order == Order::NewestFirst { -1 } else { 1 };
         loop {
             let _turn = bounds.turn()?;

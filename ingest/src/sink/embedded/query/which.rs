@@ -49,7 +49,7 @@ impl Default for Which {
 
 impl Which {
     /// Whether a row is among them.
-    pub(super) fn takes(&self, row: &Row) -> bool {
+    pub(in super::super) fn takes(&self, row: &Row) -> bool {
         let r = &row.reading;
         (self.from_ms..self.to_ms).contains(&r.times.effective.ms())
             && self.device.is_none_or(|imei| r.imei == Some(imei))

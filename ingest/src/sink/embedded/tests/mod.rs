@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compaction;
 mod crash;
 mod damage;
 mod golden;
 mod merge;
 mod model;
+mod questions;
 mod rows;
 mod running;
-mod support;
+pub(crate) mod support;
+mod upkeep;

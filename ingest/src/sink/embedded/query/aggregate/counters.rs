@@ -87,15 +87,18 @@ pub(super) fn count(
     };
     let mut low = 0;
     loop {
-        let mut series = Series { low, end: u64::MAX, ..Series::default() };
+        // Half of what is left: the other half is for the cells.
+        let share = asked.budget.left() / 2;
+        asked.budget.take(share)?;
+        let mut series = Series { low, end: u64::MAX, ..Series::of(share) };
         gather(asked, &which, kind, field, place, &mut series)?;
-        let Series { end, points, bytes, .. } = series;
+        let Series { end, points, .. } = series;
         for (device, mut points) in points {
             asked.bounds.stop.check()?;
             let increases = increases(&mut points, rules);
             spread(asked, kind, device, station, &increases)?;
         }
-        asked.budget.give_back(bytes);
+        asked.budget.give_back(share);
         if end == u64::MAX {
             return Ok(());
         }
@@ -104,49 +107,45 @@ pub(super) fn count(
 }
 
 /// Values by device, of the devices from `low` up to `end`, which comes down when there are too many.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Series {
     low: u64,
     end: u64,
     points: BTreeMap<u64, Vec<Point>>,
+    /// Bytes that may be taken, and that are.
+    share: usize,
     bytes: usize,
 }
 
 impl Series {
-    fn put(
-        &mut self,
-        device: u64,
-        point: Point,
-        budget: &mut super::Budget,
-    ) -> Result<(), QueryError> {
+    const fn of(share: usize) -> Self {
+        Self { low: 0, end: u64::MAX, points: BTreeMap::new(), share, bytes: 0 }
+    }
+
+    /// `false` when not even one device's values fit.
+    fn put(&mut self, device: u64, point: Point) -> bool {
         if device < self.low || device >= self.end {
-            return Ok(());
+            return true;
         }
         let points = self.points.entry(device).or_default();
         if points.len() == points.capacity() {
             let more = points.capacity().max(8);
-            let bytes = more * size_of::<Point>();
             points.reserve_exact(more);
-            self.bytes += bytes;
-            let mut taken = budget.take(bytes);
-            while taken.is_err() && self.points.len() > 1 {
-                let Some((last, points)) = self.points.pop_last() else { break };
-                let freed = points.capacity() * size_of::<Point>();
-                self.bytes -= freed;
-                // What could not be taken has not been: it is freed with the rest, or taken now.
-                if last == device {
-                    budget.give_back(freed - bytes);
-                    self.end = last;
-                    return Ok(());
+            self.bytes += more * size_of::<Point>();
+            while self.bytes > self.share {
+                if self.points.len() < 2 {
+                    return false;
                 }
-                budget.give_back(freed);
+                let Some((last, points)) = self.points.pop_last() else { return false };
+                self.bytes -= points.capacity() * size_of::<Point>();
                 self.end = last;
-                taken = budget.take(bytes);
+                if last == device {
+                    return true;
+                }
             }
-            taken?;
         }
         self.points.entry(device).or_default().push(point);
-        Ok(())
+        true
     }
 }
 
@@ -174,7 +173,9 @@ fn gather(
         let station = if needs_station { asked.names.number(row.station.as_str()) } else { 0 };
         let at_ms = row.reading.times.effective.ms();
         let point = Point { at_ms, lsn: row.lsn, value: whole(value), station };
-        series.put(device, point, &mut asked.budget)?;
+        if !series.put(device, point) {
+            return Err(asked.budget.exceeded());
+        }
     }
     for file in asked.files(kind, which) {
         if file.imei.is_some_and(|(low, high)| low >= series.end || high < series.low) {
@@ -183,7 +184,7 @@ fn gather(
         let mut plan = Plan::new(which, &file, By::Device, kind);
         plan.lsn = true;
         plan.station |= needs_station;
-        let Asked { store, bounds, names, budget, .. } = asked;
+        let Asked { store, bounds, names, budget, .. } = &mut *asked;
         read(store, bounds, &file, which, &plan.columns(field.name), |batch| {
             let Some(columns) = Columns::of(batch, field, plan)? else { return Ok(false) };
             let mut named: (&str, u64) = ("", 0);
@@ -206,7 +207,9 @@ fn gather(
                     return Ok(false);
                 }
                 let point = Point { at_ms, lsn: columns.lsn(i), value: whole(value), station };
-                series.put(device, point, budget)?;
+                if !series.put(device, point) {
+                    return Err(budget.exceeded().into());
+                }
                 Ok(true)
             })
         })?;

@@ -1,0 +1,201 @@
+//! The sinks of a running service: who there is, what an operator has ordered, and whose cursors hold
+//! the log.
+//!
+//! | sink | pause | rewind | remove |
+//! |---|---|---|---|
+//! | `[sink.NAME]` | yes: it ends as at a stop | yes | yes |
+//! | embedded | yes: it stores what it holds and is given nothing | no: its cursor is in its manifest | no: duplicates are known by it |
+//! | dead letter | yes, the same way | no: letters would be there twice | no: what is rejected has to be somewhere |
+//! | snapshot | no | no | no |
+//!
+//! A sink that is paused holds the log: in the end devices are held back. With the embedded store
+//! paused that comes sooner, when the memory of duplicates is full of what it has not stored.
+//!
+//! An order is durable before it is carried out ([`orders`]), and a cursor that goes back is published
+//! before it is written, so that the log deletes nothing it will name.
+
+mod orders;
+mod supervise;
+mod trim;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use self::orders::Orders;
+pub(super) use self::supervise::{Supervisor, open as open_sink};
+pub(super) use self::trim::{Trimmer, trim_now, trimming};
+use crate::config::{OnFull, SinkConfig};
+use crate::io::Io;
+use crate::pipeline::Pipeline;
+use crate::service::{StartError, sink_dir, sinks_dir};
+use crate::sink::{SinkFigures, SinkOrder, SinkOrderError, SinkState, SinkStatus};
+
+/// Orders that may wait at a sink.
+const QUEUE: usize = 8;
+/// How long whoever gave an order waits for it.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// What a supervisor is told, and where it answers.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// By an operator.
+    Order(SinkOrder, SyncSender<Result<(), SinkOrderError>>),
+    /// By the log: it has no more room for what lies up to here.
+    LetGo(u64),
+}
+
+/// A sink, and how it is told what to do.
+#[derive(Debug)]
+struct Entry {
+    status: Arc<SinkStatus>,
+    role: Role,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// It stays, and is paused by its feed.
+    Local(watch::Sender<bool>),
+    /// The pipeline's snapshot: part of what every start needs.
+    Snapshot,
+    /// It writes to a server, and has a supervisor.
+    Server { told: mpsc::Sender<Told>, on_full: OnFull },
+}
+
+/// All sinks.
+#[derive(Debug)]
+pub(super) struct Sinks {
+    entries: Vec<Entry>,
+    orders: Orders,
+}
+
+/// A sink that writes to a server, before it has a supervisor.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) config: SinkConfig,
+    pub(super) dir: PathBuf,
+    pub(super) status: Arc<SinkStatus>,
+    told: mpsc::Receiver<Told>,
+}
+
+/// The sinks while the data folder is opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    entries: Vec<Entry>,
+    orders: Orders,
+}
+
+impl Opening {
+    pub(super) fn new(
+        io: &Arc<dyn Io>,
+        data: &std::path::Path,
+        configured: &[SinkConfig],
+    ) -> Result<Self, StartError> {
+        let dir = sinks_dir(data);
+        let orders = Orders::open(Arc::clone(io), &dir)?;
+        let names: Vec<Arc<str>> = configured.iter().map(|sink| Arc::clone(&sink.name)).collect();
+        orders.forget_but(&names).map_err(|source| StartError::Io { path: dir, source })?;
+        Ok(Self { entries: Vec::new(), orders })
+    }
+
+    /// Adds the embedded store or the dead letter; what comes back says whether it is paused.
+    pub(super) fn local(&mut self, status: &Arc<SinkStatus>) -> watch::Receiver<bool> {
+        let state = self.orders.of(status.name());
+        status.set_state(state);
+        let (paused, watched) = watch::channel(state == SinkState::Paused);
+        self.entries.push(Entry { status: Arc::clone(status), role: Role::Local(paused) });
+        watched
+    }
+
+    pub(super) fn snapshot(&mut self, status: Arc<SinkStatus>) {
+        self.entries.push(Entry { status, role: Role::Snapshot });
+    }
+
+    /// Adds a sink that writes to a server.
+    pub(super) fn server(
+        &mut self,
+        io: &dyn Io,
+        data: &std::path::Path,
+        config: &SinkConfig,
+    ) -> Result<Server, StartError> {
+        let dir = sink_dir(io, data, &config.name)?;
+        let status = SinkStatus::new(Arc::clone(&config.name));
+        status.set_state(self.orders.of(&config.name));
+        let (sender, told) = mpsc::channel(QUEUE);
+        let role = Role::Server { told: sender, on_full: config.on_full };
+        self.entries.push(Entry { status: Arc::clone(&status), role });
+        Ok(Server { config: config.clone(), dir, status, told })
+    }
+
+    pub(super) fn done(self) -> Arc<Sinks> {
+        Arc::new(Sinks { entries: self.entries, orders: self.orders })
+    }
+}
+
+impl Sinks {
+    /// Every sink.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = &Arc<SinkStatus>> {
+        self.entries.iter().map(|entry| &entry.status)
+    }
+
+    /// Those whose cursors hold the log.
+    fn holding(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.status.state() != SinkState::Removed)
+    }
+
+    /// The sinks' figures, with their lag.
+    pub(super) fn figures(&self, pipeline: &Pipeline) -> Vec<SinkFigures> {
+        let figures = |status: &Arc<SinkStatus>| {
+            let mut figures = status.figures();
+            if figures.state != SinkState::Removed {
+                match pipeline.lag(figures.cursor) {
+                    Ok(lag) => figures.lag = lag,
+                    Err(error) => tracing::warn!(%error, "the age of what a sink lacks is unknown"),
+                }
+            }
+            figures
+        };
+        self.statuses().map(figures).collect()
+    }
+
+    /// Carries an order out. Blocks until it is done.
+    pub(super) fn order(&self, name: &str, order: SinkOrder) -> Result<(), SinkOrderError> {
+        let Some(entry) = self.entries.iter().find(|entry| **entry.status.name() == *name) else {
+            let known = self.statuses().map(|status| status.name().to_string()).collect();
+            return Err(SinkOrderError::Unknown { name: name.to_owned(), known });
+        };
+        let never = |why| Err(SinkOrderError::Never { name: name.to_owned(), why });
+        let state = match (&entry.role, order) {
+            (Role::Server { told, .. }, _) => {
+                let (answer, answered) = sync_channel(1);
+                let sent = told.blocking_send(Told::Order(order, answer));
+                return match sent.map(|()| answered.recv_timeout(WAIT)) {
+                    Ok(Ok(done)) => done,
+                    Ok(Err(RecvTimeoutError::Timeout)) => Err(SinkOrderError::Slow),
+                    Ok(Err(RecvTimeoutError::Disconnected)) | Err(_) => {
+                        Err(SinkOrderError::NotNow("the service stops".to_owned()))
+                    }
+                };
+            }
+            (Role::Snapshot, _) => {
+                return never("is what a start goes on from; it cannot be told anything");
+            }
+            (_, SinkOrder::Rewind(_)) => {
+                return never("is no copy that could be made again; it cannot be rewound");
+            }
+            (_, SinkOrder::Remove) => return never("is part of the promise; it cannot be removed"),
+            (Role::Local(_), SinkOrder::Pause) => SinkState::Paused,
+            (Role::Local(_), SinkOrder::Resume) => SinkState::Running,
+        };
+        self.orders.set(name, state).map_err(|e| SinkOrderError::Disk(e.to_string()))?;
+        entry.status.set_state(state);
+        if let Role::Local(paused) = &entry.role {
+            paused.send_replace(state == SinkState::Paused);
+        }
+        tracing::warn!(sink = name, state = state.as_str(), "a sink was told");
+        Ok(())
+    }
+}
