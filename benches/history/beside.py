@@ -17,11 +17,21 @@ ORDER = {
 }
 
 
-def timed(question):
-    """The answer, and how many ms it took."""
-    since = time.perf_counter()
-    answer = question()
-    return answer, (time.perf_counter() - since) * 1000
+class Timed:
+    """How many ms questions took, by the clock and of the processor (all threads)."""
+
+    def __init__(self):
+        self.ms, self.cpu_ms = [], []
+
+    def ask(self, question):
+        since, cpu = time.perf_counter(), time.process_time()
+        answer = question()
+        self.ms.append((time.perf_counter() - since) * 1000)
+        self.cpu_ms.append((time.process_time() - cpu) * 1000)
+        return answer
+
+    def told(self, rows):
+        return {"ms": self.ms, "cpu_ms": self.cpu_ms, "rows": rows}
 
 
 def columns(con, folder):
@@ -69,7 +79,7 @@ def main():
 
     for name in ["hour", "day"]:
         span = asked[name]
-        took, rows = [], 0
+        timed, rows = Timed(), 0
         for device in asked["devices"]:
             # Into a table of its own, not into Python's objects: those would be most of the time.
             sql = (
@@ -79,10 +89,9 @@ def main():
                 f" and effective >= make_timestamptz({span['from_us']})"
                 f" and effective < make_timestamptz({span['to_us']})"
             )
-            _, ms = timed(lambda sql=sql: con.execute(sql))
+            timed.ask(lambda sql=sql: con.execute(sql))
             rows += con.execute("select count(*) from found").fetchone()[0]
-            took.append(ms)
-        answer[name] = {"ms": took, "rows": rows}
+        answer[name] = timed.told(rows)
 
     mean = asked["mean"]
     sql = (
@@ -90,11 +99,11 @@ def main():
         f" count({mean['field']}) from {rows_of(mean['kind'])} where date = '{asked['day']['dates'][0]}'"
         " group by hour order by hour"
     )
-    took = []
+    timed = Timed()
     for _ in range(5):
-        found, ms = timed(lambda: con.execute(sql).fetchall())
-        took.append(ms)
-    answer["mean"] = {"ms": took, "rows": sum(row[2] for row in found), "hours": [[row[1], row[2]] for row in found]}
+        found = timed.ask(lambda: con.execute(sql).fetchall())
+    answer["mean"] = timed.told(sum(row[2] for row in found))
+    answer["mean"]["hours"] = [[row[1], row[2]] for row in found]
 
     def latest():
         found = 0
@@ -109,8 +118,8 @@ def main():
                 found += con.execute("select count(*) from found").fetchone()[0]
         return found
 
-    found, ms = timed(latest)
-    answer["latest"] = {"ms": ms, "found": found}
+    timed = Timed()
+    answer["latest"] = timed.told(timed.ask(latest))
     for folder in tables:
         table = folder.name.split("=", 1)[1]
         answer["tables"][table]["copy"] = copied(con, folder, table, asked["scratch"])

@@ -64,6 +64,15 @@ pub(super) enum Purpose {
     Compact,
 }
 
+/// Fields that stay for long and then take a step: runs, for which zstd needs no help.
+const STAYING: [&str; 6] =
+    ["cell_id", "floor", "change_count", "energy_wh", "on_hours", "run_hours"];
+/// Fields of many values, each not far from the one before. So are most counters.
+const WALKING: [&str; 4] = ["state_age_s", "mag_x_raw", "mag_y_raw", "mag_z_raw"];
+/// Doubles that are whole numbers and tremble: most of their bytes say nothing. Where tenths count
+/// every byte says something, and a dictionary is less.
+const TREMBLING: [&str; 4] = ["nrsrp_dbm", "sinr_db", "tx_power_dbm", "lux"];
+
 /// How the values of a column lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
@@ -204,14 +213,9 @@ impl Table {
             (_, IMEI | SEQ | BATCH_SEQ | LSN | MEASURED | HEARD | RECEIVED | EFFECTIVE) => {
                 Layout::Deltas
             }
-            // They stay for long, then take a step: runs, for which zstd needs no help.
-            (_, "cell_id" | "floor" | "change_count" | "energy_wh" | "on_hours" | "run_hours") => {
-                Layout::Plain
-            }
-            (_, "state_age_s" | "mag_x_raw" | "mag_y_raw" | "mag_z_raw") => Layout::Deltas,
-            // Whole numbers that tremble, of which half the bytes say nothing. Tenths say something
-            // in every byte and are better off in a dictionary.
-            (_, "nrsrp_dbm" | "sinr_db" | "tx_power_dbm" | "lux") => Layout::Split,
+            (_, name) if STAYING.contains(&name) => Layout::Plain,
+            (_, name) if WALKING.contains(&name) => Layout::Deltas,
+            (_, name) if TREMBLING.contains(&name) => Layout::Split,
             (Self::Readings(kind), name) => {
                 let counts = |field: &Field| field.name == name && field.counter.is_some();
                 if kind.fields().iter().any(counts) { Layout::Deltas } else { Layout::Dictionary }
@@ -329,6 +333,26 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), all, "{table}");
             assert_eq!(Table::from_text(table.as_str()), Some(table));
+        }
+    }
+
+    #[test]
+    fn every_layout_is_of_a_column_that_is_there_and_of_a_type_it_can_hold() {
+        let columns = || Table::ALL.into_iter().flat_map(|t| t.schema().fields().to_vec());
+        for name in STAYING.into_iter().chain(WALKING).chain(TREMBLING) {
+            assert!(columns().any(|column| column.name() == name), "{name}");
+        }
+        for table in Table::ALL {
+            for column in table.schema().fields() {
+                let double = *column.data_type() == DataType::Float64;
+                let number = column.data_type().is_primitive();
+                let fits = match table.layout(column.name()) {
+                    Layout::Dictionary => true,
+                    Layout::Deltas | Layout::Plain => number && !double,
+                    Layout::Split => double,
+                };
+                assert!(fits, "{table}.{}", column.name());
+            }
         }
     }
 }
