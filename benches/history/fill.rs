@@ -26,6 +26,8 @@ use loushan_simulator::said::{FleetSays, Said, SaidOptions};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::questions::DAY_MS;
+
 const SEED: u64 = 1;
 /// 2026-11-02, a Monday, 00:00 UTC.
 pub(crate) const START_MS: i64 = 1_793_577_600_000;
@@ -108,7 +110,7 @@ fn compact(dir: &Path, end_ms: i64) -> (u64, u64) {
     let (store, sink) = open(dir);
     let sum = |pick: fn(&TableStats) -> u64| store.stats().tables.values().map(pick).sum::<u64>();
     let before = (sum(|table| table.files), sum(|table| table.bytes));
-    let long_after = (end_ms + 7 * 24 * 3600 * 1000) * 1_000_000;
+    let long_after = (end_ms + 7 * DAY_MS) * 1_000_000;
     let upkeep = Upkeep { clock: Clock::manual(long_after), free_floor_bytes: 0 };
     let (close, feed) = mpsc::channel(1);
     let feed = Feed::new(Box::new(FromFleet(feed)), sink.cursor(), SinkStatus::new("embedded"));
@@ -165,6 +167,17 @@ fn simulate(readings: u64, to: &mpsc::Sender<Vec<Arc<DurableFrame>>>) -> Filled 
         .flat_map(|kind| devices[&kind].iter().map(move |imei| (*imei, kind.to_string())))
         .collect();
     Filled { readings: made, end_ms, devices, ..Filled::default() }
+}
+
+/// The first day of the city, frame by frame; nothing is stored.
+pub(crate) fn a_day(each: &mut dyn FnMut(DurableFrame)) {
+    let parts: Vec<_> = (0..THREADS).map(windows).collect();
+    for _ in 0..DAY_MS / WINDOW_MS {
+        for said in parts.iter().flat_map(|part| part.recv().unwrap()) {
+            let topic = format!("nb1/{}/{}/u/t", said.region, said.station);
+            each(DurableFrame { topic: topic.into(), ..frame(said, 0) });
+        }
+    }
 }
 
 /// A share of the fleet, on a thread of its own, window by window.

@@ -7,6 +7,7 @@ use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 
 use crate::fill::{self, Filled};
+use crate::latest;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
@@ -20,8 +21,26 @@ const TIMES: usize = 5;
 #[derive(Default)]
 pub(crate) struct Timed {
     pub(crate) ms: Vec<f64>,
+    /// On the processor: what a machine with nothing else to do would take.
+    pub(crate) cpu_ms: Vec<f64>,
     /// Rows in all answers.
     pub(crate) rows: u64,
+}
+
+impl Timed {
+    pub(crate) fn time<T>(&mut self, question: impl FnOnce() -> T) -> T {
+        let (since, cpu) = (Instant::now(), cpu_ms());
+        let answer = question();
+        self.ms.push(since.elapsed().as_secs_f64() * 1000.0);
+        self.cpu_ms.push(cpu_ms() - cpu);
+        answer
+    }
+}
+
+/// Processor time of this thread, on which every question is answered.
+fn cpu_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
 }
 
 pub(crate) struct Answers {
@@ -32,6 +51,8 @@ pub(crate) struct Answers {
     pub(crate) hour: Timed,
     /// A whole day, of each device.
     pub(crate) day: Timed,
+    /// The latest of everything.
+    pub(crate) latest: Timed,
     /// The hourly mean over that day.
     pub(crate) mean: Timed,
     pub(crate) hours: Vec<Mean>,
@@ -64,6 +85,7 @@ pub(crate) fn ask(filled: &Filled) -> Answers {
         files: tables.values().map(|table| table.files).sum(),
         hour: devices(&store, filled, last_hour(filled)),
         day: devices(&store, filled, a_day(filled)),
+        latest: latest::ask(),
         mean,
         hours,
     }
@@ -72,9 +94,8 @@ pub(crate) fn ask(filled: &Filled) -> Answers {
 fn devices(store: &Store, filled: &Filled, (from_ms, to_ms): (i64, i64)) -> Timed {
     let mut timed = Timed::default();
     for (imei, _) in &filled.devices {
-        let since = Instant::now();
-        let rows = store.history(Imei::new(*imei).unwrap(), from_ms, to_ms, usize::MAX).unwrap();
-        timed.ms.push(since.elapsed().as_secs_f64() * 1000.0);
+        let imei = Imei::new(*imei).unwrap();
+        let rows = timed.time(|| store.history(imei, from_ms, to_ms, usize::MAX).unwrap());
         timed.rows += rows.len() as u64;
     }
     timed
@@ -92,9 +113,7 @@ fn mean(store: &Store, (from_ms, to_ms): (i64, i64)) -> (Timed, Vec<Mean>) {
     };
     let (mut timed, mut hours) = (Timed::default(), Vec::new());
     for _ in 0..TIMES {
-        let since = Instant::now();
-        let answer = store.aggregate(&question, &Bounds::default()).unwrap();
-        timed.ms.push(since.elapsed().as_secs_f64() * 1000.0);
+        let answer = timed.time(|| store.aggregate(&question, &Bounds::default()).unwrap());
         hours = answer
             .cells
             .iter()
