@@ -75,7 +75,7 @@ const FLOW: &str = "readings to flow";
 
 impl Scene {
     /// `home` is on another disk.
-    fn start(home: &Path, disk: &Path, more: &[(&str, &str)]) -> Self {
+    fn start(home: &Path, disk: &Path, rate: u32, more: &[(&str, &str)]) -> Self {
         let mut env = vec![
             ("LOUSHAN__LOG__SEGMENT_BYTES", "8MiB"),
             ("LOUSHAN__LOG__BUFFER_BYTES", "8MiB"),
@@ -91,7 +91,7 @@ impl Scene {
         let fleet = Running::start(FleetOptions {
             stations: 50,
             seed: 5,
-            rate: Some(1000),
+            rate: Some(rate),
             ledger: Some(ledger.clone()),
             ..FleetOptions::new(format!("mqtt://{}", service.mqtt))
         });
@@ -113,7 +113,10 @@ impl Scene {
         wait_for("the service to say what is wrong", || {
             let body = match self.service.get("/readyz") {
                 Ok(body) | Err((503, body)) => body,
-                Err(other) => panic!("the service does not answer any more: {other:?}"),
+                Err(other) => {
+                    let told = self.service.stderr();
+                    panic!("the service does not answer any more: {other:?}\n{told}")
+                }
             };
             let said: serde_json::Value = serde_json::from_str(&body).unwrap();
             let reasons = said["reasons"].as_array().unwrap();
@@ -154,7 +157,7 @@ fn a_disk_that_fills_up_is_said_and_survived_and_everything_acknowledged_is_ther
     std::fs::create_dir(&disk).unwrap();
     let size = "size=160m";
     must(Command::new("mount").args(["-t", "tmpfs", "-o", size, "none"]).arg(&disk));
-    let scene = Scene::start(home.path(), &disk, &[]);
+    let scene = Scene::start(home.path(), &disk, 1000, &[]);
     let ballast = disk.join("ballast");
     // To the floor: appends are refused in time, and store and snapshot still have room.
     fill(&ballast, &disk, 20 << 20);
@@ -184,7 +187,8 @@ fn a_log_that_meets_a_full_disk_without_a_floor_goes_on_when_there_is_room() {
     std::fs::create_dir(&disk).unwrap();
     must(Command::new("mount").args(["-t", "tmpfs", "-o", "size=160m", "none"]).arg(&disk));
     let more = [("LOUSHAN__LOG__FREE_DISK_FLOOR", "0B")];
-    let scene = Scene::start(home.path(), &disk, &more);
+    // Fast enough for the log to come to the end of its segment soon.
+    let scene = Scene::start(home.path(), &disk, 6000, &more);
     let ballast = disk.join("ballast");
     fill(&ballast, &disk, 0);
     // The store's flush is the first to find no room, then the log's next segment.
@@ -221,7 +225,7 @@ fn fill(ballast: &Path, disk: &Path, leave: u64) {
 fn a_file_system_that_turns_read_only_is_said_and_survived_and_used_again_when_it_is_mended() {
     let name =
         "a_file_system_that_turns_read_only_is_said_and_survived_and_used_again_when_it_is_mended";
-    if !inside(name, true, &["mount", "losetup", "mkfs.ext4", "e2fsck"]) {
+    if !inside(name, true, &["mount", "losetup", "blockdev", "mkfs.ext4", "e2fsck"]) {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -232,7 +236,7 @@ fn a_file_system_that_turns_read_only_is_said_and_survived_and_used_again_when_i
     let device = Loop::of(&image);
     let options = ["-o", "errors=remount-ro"];
     must(Command::new("mount").args(options).arg(&device.0).arg(&disk));
-    let scene = Scene::start(home.path(), &disk, &[]);
+    let scene = Scene::start(home.path(), &disk, 1000, &[]);
 
     // The kernel finds an error: from here on every write fails, also to files that are open.
     let device_name = Path::new(&device.0).file_name().unwrap().to_owned();
@@ -245,6 +249,10 @@ fn a_file_system_that_turns_read_only_is_said_and_survived_and_used_again_when_i
 
     // The operator mends it: checked, and mounted where it was.
     must(Command::new("umount").arg("-l").arg(&disk));
+    // Another machine would see what was written and no more; here the first device still has buffers,
+    // which must not come after what is written through the second.
+    must(Command::new("blockdev").arg("--flushbufs").arg(&device.0));
+    must(Command::new("blockdev").arg("--setro").arg(&device.0));
     let mended = Loop::of(&image);
     let (_found_something, told) = run(Command::new("e2fsck").arg("-fy").arg(&mended.0));
     println!("{told}");
