@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use loushan_ingest::clock::Clock;
 use loushan_ingest::io::real::RealIo;
 use loushan_ingest::pipeline::frame::DurableFrame;
-use loushan_ingest::clock::Clock;
 use loushan_ingest::sink::embedded::{
     CompactionConfig, EmbeddedConfig, EmbeddedSink, Store, TableStats, Upkeep,
 };
@@ -113,8 +113,7 @@ fn compact(dir: &Path, end_ms: i64) -> (u64, u64) {
     let long_after = (end_ms + 7 * DAY_MS) * 1_000_000;
     let upkeep = Upkeep { clock: Clock::manual(long_after), free_floor_bytes: 0 };
     let (close, feed) = mpsc::channel(1);
-    let feed =
-        Feed::new(Box::new(FromFleet(feed)), sink.cursor(), SinkStatus::new("embedded"));
+    let feed = Feed::new(Box::new(FromFleet(feed)), sink.cursor(), SinkStatus::new("embedded"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let task = runtime.spawn(sink.with_upkeep(upkeep).run(feed));
     // No day of this city makes more than one file of the size aimed at.

@@ -10,9 +10,10 @@ use super::support::{DAY, DAY_MS, Driven, dir, exported, frame, imei, log_id, op
 use crate::io::sim::{Failure, Fault, Op, SimIo};
 use crate::io::{Io, read_all};
 
-/// Numbers in no order, so that they do not compress and few rows make many blocks.
+/// Numbers in no order, not even in their differences: they do not compress, and few rows make many
+/// blocks.
 fn seq(n: u64) -> u64 {
-    n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes())
 }
 
 fn stored(rows: u64) -> (SimIo, PathBuf, Vec<Arc<crate::pipeline::frame::DurableFrame>>) {
