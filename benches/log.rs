@@ -87,5 +87,53 @@ fn recovery(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, recovery);
+/// A log of one GiB, as one that an outage left behind: opened (each frame checked, what cannot be proven
+/// written again), and read by a sink; beside the same files read plainly. All of it from the page
+/// cache, if there is room.
+fn one_gib(c: &mut Criterion) {
+    const BODY: usize = 4096;
+    const GIB: u64 = 1 << 30;
+    let frames = GIB / BODY as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    append_durably(&log, &[0x5a; BODY], frames);
+    log.close().unwrap();
+    let mut group = c.benchmark_group("log_one_gib");
+    group.sample_size(10);
+    group.throughput(Throughput::Bytes(GIB));
+    group.bench_function("plain_read_of_its_files", |b| {
+        let mut buffer = vec![0; 1 << 20];
+        b.iter(|| {
+            let mut read = 0;
+            for entry in std::fs::read_dir(dir.path()).unwrap() {
+                let mut file = std::fs::File::open(entry.unwrap().path()).unwrap();
+                loop {
+                    match io::Read::read(&mut file, &mut buffer).unwrap() {
+                        0 => break,
+                        n => read += n as u64,
+                    }
+                }
+            }
+            assert!(read >= GIB);
+        });
+    });
+    group.bench_function("recovery", |b| {
+        b.iter_batched(|| (), |()| open(dir.path()).close().unwrap(), BatchSize::PerIteration);
+    });
+    group.bench_function("read_by_a_sink", |b| {
+        let log = open(dir.path());
+        b.iter(|| {
+            let mut reader = log.reader(Lsn::ZERO);
+            let mut bytes = 0;
+            while let Some(frame) = reader.next().unwrap() {
+                bytes += frame.body.len() as u64;
+            }
+            assert_eq!(bytes, GIB);
+        });
+        log.close().unwrap();
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, recovery, one_gib);
 criterion_main!(benches);

@@ -28,6 +28,9 @@ pub(super) fn start(config: &Tracing) -> Result<(), Failure> {
     let events = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // What cannot be told is not told elsewhere: by default that is printed to standard error, and
+        // panics where that fails, which on a full disk would end the thread that had something to say.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let started = if config.json { events.json().try_init() } else { events.try_init() };
     started.map_err(|e| Failure::Failed(anyhow::anyhow!("events cannot be shown: {e}")))

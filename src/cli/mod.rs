@@ -18,10 +18,12 @@ mod events;
 mod export;
 mod http;
 mod query;
+mod replay;
 mod retention;
 mod serve;
 mod signals;
 mod simulate;
+mod sink;
 mod snapshot;
 mod store;
 mod table;
@@ -70,9 +72,14 @@ enum Command {
     Retention(retention::Args),
     /// Copy a running service's store, for other readers and for backups. Needs an admin's token.
     Snapshot(snapshot::Args),
-    /// Look at what was rejected.
+    /// Look at what was rejected, and have it decided again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Look at the sinks, and pause, resume, rewind or remove one.
+    #[command(subcommand)]
+    Sink(sink::Command),
+    /// Give a sink readings of the past again.
+    Replay(replay::Args),
 }
 
 /// Why a command did not succeed.
@@ -112,6 +119,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Retention(args) => retention::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Sink(command) => sink::run(&command),
+        Command::Replay(args) => replay::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -11,8 +11,11 @@ if form == "arrow":
     with pa.OSFile(path) as file, pa.ipc.open_stream(file) as stream:
         rows = sum(batch.num_rows for batch in stream)
 else:
-    read = {"parquet": "read_parquet", "csv": "read_csv", "ndjson": "read_json"}[form]
-    rows = duckdb.sql(f"select count(*), count(effective{'_ms' if form == 'ndjson' else ''}) from {read}('{path}')")
-    rows, times = rows.fetchone()
+    read, time = {
+        "parquet": ("read_parquet('{}')", "effective"),
+        "csv": ("read_csv('{}')", "effective"),
+        "ndjson": ("read_json('{}', format = 'newline_delimited', columns = {{effective_ms: 'BIGINT'}})", "effective_ms"),
+    }[form]
+    [(rows, times)] = duckdb.sql(f"select count(*), count({time}) from {read.format(path)}").fetchall()
     assert rows == times, (rows, times)
 print(rows)

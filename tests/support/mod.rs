@@ -157,6 +157,13 @@ impl Service {
         self.json("/api/v1/readings/count")["count"].as_u64().unwrap()
     }
 
+    /// Memory of the process that is in use, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// SIGKILL: what the process had not synced is the kernel's to keep or not.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -179,6 +179,7 @@ pub static METRICS: &[Metric] = &[
     counter("loushan_retention_removed_bytes_total", "Bytes of their files, by kind."),
     counter("loushan_dead_letters_total", "Dead letters written, by reason."),
     counter("loushan_dead_letters_cut_short_total", "Dead letters that kept only their beginning."),
+    counter("loushan_dead_letters_replayed_total", "Dead letters decided again, and taken."),
     counter("loushan_dead_letters_deleted_total", "Dead letters deleted by the quota."),
     counter(
         "loushan_dead_letter_corrupt_total",

@@ -112,8 +112,7 @@ async fn respond(
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let mut under_way =
         UnderWay { chunks, stop: bounds.stop.clone(), deadline, service: app.stop.clone() };
-    let work =
-        Work { view: Arc::clone(&app.view), place, asked, bounds, sender, _permits: permits };
+    let work = Work { view: Arc::clone(&app.view), place, asked, bounds, sender, permits };
     work.start(heavy)?;
     let first = match under_way.next().await {
         Some(Ok(chunk)) => chunk,
@@ -209,7 +208,7 @@ struct Work {
     asked: Asked,
     bounds: Bounds,
     sender: mpsc::Sender<Result<Bytes, AskError>>,
-    _permits: Vec<OwnedSemaphorePermit>,
+    permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Work {
@@ -230,12 +229,18 @@ impl Work {
     }
 
     fn run(self) {
-        let Self { view, place, asked, bounds, sender, _permits } = self;
+        let Self { view, place, asked, bounds, sender, permits } = self;
         let begun = std::time::Instant::now();
         let mut chunks = Chunks { sender: &sender, chunk: Vec::new() };
-        let answered =
-            ask::answer(&place, &asked, &bounds, &mut chunks).and_then(|()| Ok(chunks.end()?));
+        let answered = ask::answer(&place, &asked, &bounds, &mut chunks)
+            .and_then(|()| Ok(chunks.send_what_is_left()?));
         metrics::histogram!("loushan_query_seconds").record(begun.elapsed());
+        // Before the end is told: whoever asks again upon it finds the place free.
+        drop((permits, place));
+        if answered.is_ok() {
+            // The end. A client that is gone needs none.
+            drop(sender.blocking_send(Ok(Bytes::new())));
+        }
         if let Err(error) = answered {
             let how = match &error {
                 AskError::Query(error) => {
@@ -269,12 +274,9 @@ impl Chunks<'_> {
         self.sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// The last chunk, and the empty one behind it that says so.
-    fn end(mut self) -> io::Result<()> {
-        if !self.chunk.is_empty() {
-            self.send()?;
-        }
-        self.send()
+    /// An empty chunk would be taken for the end.
+    fn send_what_is_left(mut self) -> io::Result<()> {
+        if self.chunk.is_empty() { Ok(()) } else { self.send() }
     }
 }
 

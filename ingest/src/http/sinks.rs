@@ -1,19 +1,25 @@
 //! `/api/v1/sinks/{sink}/…`: what admins have a sink do. Each answers when it is done and durable, with
-//! the sink's figures; 202 where it is being carried out and takes long.
+//! the sink's figures; 202 where it is being carried out and takes long. A replay answers when it has
+//! begun, and is asked for later.
+//!
+//! `/api/v1/dead-letters/replay`: dead letters decided again. Unless `dry_run=false` is given it only
+//! says what would become of them.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use serde_json::json;
+use loushan_schemas::reject::RejectReason;
+use serde_json::{Value, json};
 
 use super::App;
 use super::api::{ask, sink};
 use super::auth::{Admin, Caller};
 use super::error::ApiError;
 use super::params::Params;
-use crate::sink::{RewindTo, SinkOrder, SinkOrderError};
+use crate::service::letters::LetterFilter;
+use crate::sink::{ReplayFigures, ReplayFrom, ReplayOf, RewindTo, SinkOrder, SinkOrderError};
 
 /// What a place in the log may be.
 const PLACE: &str = "an lsn of up to 12 digits, Unix milliseconds, or RFC 3339 such as \
@@ -25,6 +31,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/sinks/{sink}/resume", post(resume))
         .route("/api/v1/sinks/{sink}/rewind", post(rewind))
         .route("/api/v1/sinks/{sink}/remove", post(remove))
+        .route("/api/v1/sinks/{sink}/replay", post(replay).get(replayed))
+        .route("/api/v1/sinks/{sink}/replay/stop", post(stop_replay))
+        .route("/api/v1/dead-letters/replay", post(replay_letters))
 }
 
 async fn pause(
@@ -66,6 +75,123 @@ async fn rewind(
     params.only(&["to"])?;
     let to = place(params.get("to"))?;
     order(&app, name, SinkOrder::Rewind(to), &caller).await
+}
+
+async fn replay(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    params: Params,
+    Admin(caller): Admin,
+) -> Result<Response, ApiError> {
+    params.only(&["from", "to", "source"])?;
+    let span = params.span()?;
+    let from = match params.get("source").unwrap_or("any") {
+        "any" => ReplayFrom::Any,
+        "log" => ReplayFrom::Log,
+        "store" => ReplayFrom::Store,
+        other => {
+            let error = "there is no such source";
+            return Err(ApiError::parameter("source", Some(other), error, "any, log, store"));
+        }
+    };
+    tracing::info!(by = caller.name.as_deref(), sink = name, "a replay is to begin");
+    let begun = ask(&app, move |view| Ok(view.replay_into(&name, from, span))).await?;
+    let figures = begun.map_err(|error| refused(&error))?;
+    Ok((StatusCode::ACCEPTED, Json(of_replay(&figures))).into_response())
+}
+
+async fn replayed(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    last_replay(&app, name, false).await
+}
+
+async fn stop_replay(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    params: Params,
+    Admin(caller): Admin,
+) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    tracing::info!(by = caller.name.as_deref(), sink = name, "a replay is to end");
+    last_replay(&app, name, true).await
+}
+
+async fn last_replay(app: &App, name: String, stop: bool) -> Result<Response, ApiError> {
+    let last = ask(app, move |view| Ok(view.last_replay(&name, stop))).await?;
+    let last = last.map_err(|error| refused(&error))?;
+    let none = || ApiError::new(StatusCode::NOT_FOUND, "nothing was replayed since the start");
+    Ok(Json(of_replay(&last.ok_or_else(none)?)).into_response())
+}
+
+fn of_replay(figures: &ReplayFigures) -> Value {
+    json!({
+        "state": figures.state.as_str(),
+        "source": match figures.of {
+            ReplayOf::Log { .. } => "log",
+            ReplayOf::Store => "store",
+        },
+        "given": figures.given,
+        "stored": figures.stored,
+        "refused": figures.refused,
+        "pending": figures.pending,
+        "trouble": figures.trouble,
+    })
+}
+
+/// Letters of one call: more of them come with `more_from_lsn`.
+const LETTERS: u64 = 10_000;
+
+async fn replay_letters(
+    State(app): State<App>,
+    params: Params,
+    Admin(caller): Admin,
+) -> Result<Response, ApiError> {
+    params.only(&["reason", "station", "from_lsn", "to_lsn", "limit", "dry_run"])?;
+    let reason = params.get("reason").map(str::to_owned);
+    if let Some(reason) = reason.as_deref()
+        && !RejectReason::ALL.iter().any(|known| known.as_str() == reason)
+    {
+        let known: Vec<&str> = RejectReason::ALL.iter().map(|known| known.as_str()).collect();
+        let error = "there is no such reason";
+        return Err(ApiError::parameter("reason", Some(reason), error, known.join(", ")));
+    }
+    let dry_run = match params.get("dry_run").unwrap_or("true") {
+        "true" => true,
+        "false" => false,
+        other => {
+            let error = "it is neither";
+            return Err(ApiError::parameter("dry_run", Some(other), error, "true or false"));
+        }
+    };
+    let filter = LetterFilter {
+        reason,
+        station: params.get("station").map(str::to_owned),
+        from_lsn: params.number("from_lsn", 0..=u64::MAX, 0)?,
+        to_lsn: match params.number("to_lsn", 0..=u64::MAX, u64::MAX)? {
+            u64::MAX => None,
+            lsn => Some(lsn),
+        },
+        limit: params.number("limit", 1..=LETTERS, LETTERS)?,
+        dry_run,
+    };
+    tracing::info!(by = caller.name.as_deref(), ?filter, "dead letters are to be replayed");
+    let done = ask(&app, move |view| view.replay_letters(&filter)).await?;
+    Ok(Json(json!({
+        "dry_run": dry_run,
+        "letters": done.letters,
+        "submitted": done.submitted,
+        "readings": done.readings,
+        "still_rejected": done.still_rejected,
+        "incomplete": done.incomplete,
+        "replayed_before": done.replayed_before,
+        "more_from_lsn": done.more_from_lsn,
+        "failed": done.failed,
+    }))
+    .into_response())
 }
 
 /// An lsn or a time. A number that is small enough is an lsn: as Unix milliseconds it would lie before

@@ -223,7 +223,7 @@ async fn errors_name_parameter_value_and_what_is_accepted() {
         ("/api/v1/readings/export?after_lsn=-1", "after_lsn", "-1"),
         ("/api/v1/stations?page=2", "page", "2"),
     ] {
-        let (status, body) = server.get(&path).await;
+        let (status, body) = server.get(path).await;
         assert_eq!((status, body["parameter"].as_str()), (400, Some(parameter)), "{path}");
         assert_eq!(body["value"].as_str(), Some(value), "{path}");
         assert!(body["accepted"].is_string() && body["error"].is_string(), "{path}");

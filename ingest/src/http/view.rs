@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::Readiness;
+use crate::service::letters::{LetterFilter, LetterReplay};
 use crate::sink::embedded::QueryError;
-use crate::sink::{SinkFigures, SinkOrder, SinkOrderError};
+use crate::sink::{ReplayFigures, ReplayFrom, SinkFigures, SinkOrder, SinkOrderError};
 
 /// The service, seen from outside. Methods may read files: they are called where that may block.
 pub trait View: Send + Sync + 'static {
@@ -37,6 +38,39 @@ pub trait View: Send + Sync + 'static {
     /// When it was not done.
     fn order_sink(&self, name: &str, _order: SinkOrder) -> Result<(), SinkOrderError> {
         Err(SinkOrderError::Unknown { name: name.to_owned(), known: Vec::new() })
+    }
+
+    /// Begins to give a sink readings of the past again, beside what comes.
+    ///
+    /// # Errors
+    /// When it was not begun.
+    fn replay_into(
+        &self,
+        name: &str,
+        _from: ReplayFrom,
+        _span: Span,
+    ) -> Result<ReplayFigures, SinkOrderError> {
+        Err(SinkOrderError::Unknown { name: name.to_owned(), known: Vec::new() })
+    }
+
+    /// The last replay into a sink, if there was one; with `stop` it is ended.
+    ///
+    /// # Errors
+    /// When there is no such sink.
+    fn last_replay(
+        &self,
+        name: &str,
+        _stop: bool,
+    ) -> Result<Option<ReplayFigures>, SinkOrderError> {
+        Err(SinkOrderError::Unknown { name: name.to_owned(), known: Vec::new() })
+    }
+
+    /// Has dead letters decided again.
+    ///
+    /// # Errors
+    /// When they cannot be read, or what was replayed not be noted.
+    fn replay_letters(&self, _filter: &LetterFilter) -> Result<LetterReplay, ViewError> {
+        Ok(LetterReplay::default())
     }
 
     /// Every station that is registered or was heard of, by name, each as a JSON object.

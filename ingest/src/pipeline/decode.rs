@@ -100,6 +100,11 @@ pub fn decode(topic: &Topic, payload: &Bytes) -> Result<Decoded, RejectReason> {
     }
 }
 
+/// A payload without its compression; as it is where it has none, or cannot be had out of it.
+pub(crate) fn inflated(payload: &Bytes) -> Bytes {
+    inflate::inflate(payload).ok().flatten().unwrap_or_else(|| payload.clone())
+}
+
 fn check_major(schema_major: u32) -> Result<(), RejectReason> {
     if schema_major == limits::SCHEMA_MAJOR { Ok(()) } else { Err(RejectReason::SchemaMajor) }
 }

@@ -35,7 +35,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use loushan_broker::handler::{AckTicket, Busy, Lane, Publish, PublishHandler, QoS};
+use bytes::Bytes;
+use loushan_broker::handler::{AckTicket, Busy, Lane, Origin, Publish, PublishHandler, QoS};
+use loushan_schemas::reject::RejectReason;
+use loushan_schemas::time::ReceiveTime;
 use loushan_schemas::topic::{Channel, ROOT, Topic};
 use parking_lot::Mutex;
 
@@ -75,7 +78,7 @@ pub use crate::ack::Promise;
 use counts::Taken;
 use decide::Answers;
 use lookup::{Job, Lookup};
-use prepare::Prepared;
+use prepare::{Content, Prepared};
 
 /// Bytes that a queued lookup holds for each of its readings, about.
 const LOOKUP_READING_BYTES: usize = 1024;
@@ -184,15 +187,52 @@ impl Pipeline {
         closed
     }
 
+    /// Whether this build would take readings out of a publish, or record it; nothing happens.
+    pub(crate) fn would_take(
+        topic: &str,
+        payload: &Bytes,
+        received: ReceiveTime,
+    ) -> Result<u32, RejectReason> {
+        match Prepared::new(Arc::from(topic), payload.clone(), received).content {
+            Content::Rejected(reason) => Err(reason),
+            Content::Recorded(_) => Ok(0),
+            Content::Readings(readings) => match (readings.rows.len(), readings.rejects.first()) {
+                (0, Some(reject)) => Err(reject.reason),
+                (rows, _) => Ok(u32::try_from(rows).unwrap_or(u32::MAX)),
+            },
+        }
+    }
+
+    /// Decides again what was published before: as any other publish, and as received then. A
+    /// compressed payload is given as what is in it, as byte for byte the same is a redelivery, which
+    /// is not looked into.
     #[allow(clippy::result_large_err)] // the trait's own
-    fn take(&self, publish: Publish, ticket: AckTicket) -> Result<(), Busy> {
+    pub(crate) fn resubmit(
+        &self,
+        topic: &str,
+        payload: &Bytes,
+        received: ReceiveTime,
+        ticket: AckTicket,
+    ) -> Result<(), Busy> {
+        let publish = Publish {
+            topic: Arc::from(topic),
+            payload: decode::inflated(payload),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            origin: Origin::Client("replay".into()),
+        };
+        self.take(publish, ticket, received)
+    }
+
+    #[allow(clippy::result_large_err)] // the trait's own
+    fn take(&self, publish: Publish, ticket: AckTicket, received: ReceiveTime) -> Result<(), Busy> {
         let fleeting = publish.qos == QoS::AtMostOnce;
         let generation = self.core.gate.generation();
         if !fleeting && self.core.gate.shut() {
             return Err(Busy { publish, ticket });
         }
         let topic = Arc::clone(&publish.topic);
-        let prepared = Prepared::new(topic, publish.payload.clone(), self.clock.now());
+        let prepared = Prepared::new(topic, publish.payload.clone(), received);
         let mut ticket = Some(ticket);
         let counts = &self.core.counts;
         let mut take = |readings| ticket.take().map(|t| Taken::new(counts, t, readings));
@@ -253,7 +293,7 @@ impl PublishHandler for Pipeline {
     }
 
     fn handle(&self, publish: Publish, ticket: AckTicket) -> Result<(), Busy> {
-        self.take(publish, ticket)
+        self.take(publish, ticket, self.clock.now())
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -50,6 +50,7 @@ use crate::pipeline;
 use crate::readiness::{Component, Condition};
 use crate::sink::{dead_letter, embedded, influx};
 
+pub(crate) mod letters;
 mod listeners;
 mod open;
 mod sinks;

@@ -214,6 +214,7 @@ pub(super) fn open(
         clock: clock.clone(),
         io: Arc::clone(io),
         data: data.clone(),
+        letters_turn: parking_lot::Mutex::new(()),
         log_options: config.pipeline.log.clone(),
     });
     Ok(Opened { view, admin_token, keeper, embedded, dead_letter, servers, trimmer })

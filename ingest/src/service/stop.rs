@@ -74,7 +74,7 @@ pub(super) async fn stop(
     failed: Option<Failed>,
 ) -> Stopped {
     let Parts { broker, broker_stop, mut sinks, mut http, http_stop, mut chores, .. } = parts;
-    let (mut servers, sinks_stop, trimmer) = (parts.servers, parts.sinks_stop, parts.trimmer);
+    let (mut servers, trimmer) = (parts.servers, parts.trimmer);
     if let Some(failed) = &failed {
         tracing::error!(%failed, "the service stops");
     }
@@ -106,12 +106,13 @@ pub(super) async fn stop(
 
     let mut ends: Vec<SinkEnd> = Vec::new();
     // For those that are given nothing at the moment; the others see the end of the log.
-    sinks_stop.cancel();
+    view.sinks.stop().cancel();
     let all = async {
         while let Some(ended) = sinks.join_next().await {
             ends.push(ended.unwrap_or_else(|e| (Component::Service, Err(e.to_string()))));
         }
         while servers.join_next().await.is_some() {}
+        view.sinks.replays_ended().await;
     };
     let in_time = stop.step("sinks", all).await.is_some();
     for (component, ended) in ends {

@@ -12,10 +12,12 @@ use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::FUTURE_MS;
 use loushan_schemas::row::Row;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::letter_dirs;
-use super::sinks::Sinks;
+use super::letters::{self, LetterFilter, LetterReplay};
+use super::sinks::{Past, Sinks};
+use super::{dead_letter_dir, letter_dirs};
 use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
@@ -24,9 +26,9 @@ use crate::io::Io;
 use crate::pipeline::Pipeline;
 use crate::readiness::{Component, Condition, Health, Readiness};
 use crate::registry::{Registry, Station};
-use crate::sink::dead_letter::DeadLetters;
+use crate::sink::dead_letter::{DeadLetters, Marks, Why};
 use crate::sink::embedded::{QueryError, Store};
-use crate::sink::{SinkOrder, SinkOrderError, SinkState};
+use crate::sink::{ReplayFigures, ReplayFrom, SinkOrder, SinkOrderError, SinkState};
 use crate::wal::{AppendError, LogOptions, SyncPolicy};
 
 /// How often the books are read again before a residue in them is believed. They are read while they
@@ -50,6 +52,8 @@ pub(super) struct ServiceView {
     pub(super) io: Arc<dyn Io>,
     /// The data folder.
     pub(super) data: PathBuf,
+    /// Held while dead letters are replayed.
+    pub(super) letters_turn: Mutex<()>,
     /// The log's bounds, for the messages.
     pub(super) log_options: LogOptions,
 }
@@ -190,6 +194,31 @@ impl View for ServiceView {
         self.sinks.order(name, order)
     }
 
+    fn replay_into(
+        &self,
+        name: &str,
+        from: ReplayFrom,
+        span: Span,
+    ) -> Result<ReplayFigures, SinkOrderError> {
+        let past = Past {
+            io: Arc::clone(&self.io),
+            pipeline: Arc::clone(&self.pipeline),
+            store: self.store.clone(),
+        };
+        self.sinks.replay(name, from, span, past)
+    }
+
+    fn last_replay(&self, name: &str, stop: bool) -> Result<Option<ReplayFigures>, SinkOrderError> {
+        self.sinks.last_replay(name, stop)
+    }
+
+    fn replay_letters(&self, filter: &LetterFilter) -> Result<LetterReplay, ViewError> {
+        // One at a time: two would write each other's marks over.
+        let _turn = self.letters_turn.lock();
+        let dir = dead_letter_dir(&self.data);
+        letters::replay(&self.io, &dir, &self.pipeline, filter).map_err(ViewError)
+    }
+
     fn stations(&self) -> Vec<Value> {
         self.registry.stations().iter().map(station).collect()
     }
@@ -241,6 +270,8 @@ impl View for ServiceView {
         give: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), ViewError> {
         let mut line = String::new();
+        let marks = Marks::read(Arc::clone(&self.io), &dead_letter_dir(&self.data));
+        let marks = marks.map_err(view_error)?;
         for dir in letter_dirs(&*self.io, &self.data).map_err(view_error)? {
             let letters = DeadLetters::open_read(Arc::clone(&self.io), &dir).map_err(view_error)?;
             for letter in letters {
@@ -250,6 +281,10 @@ impl View for ServiceView {
                 }
                 line.clear();
                 letter.write_json(&mut line);
+                if matches!(letter.why, Why::Rejected(_)) && marks.has(&letter) {
+                    line.truncate(line.len() - 1);
+                    line.push_str(",\"replayed\":true}");
+                }
                 if give(&line).is_break() {
                     return Ok(());
                 }

@@ -48,8 +48,6 @@ pub(super) struct Parts {
     pub(super) sinks: JoinSet<SinkEnd>,
     /// Those that write to servers, each with a supervisor that ends with the service.
     pub(super) servers: JoinSet<()>,
-    /// Ends sinks that are paused or begun again just now; the others end with the log.
-    pub(super) sinks_stop: CancellationToken,
     pub(super) trimmer: Arc<Trimmer>,
     pub(super) http: JoinHandle<()>,
     pub(super) http_stop: CancellationToken,
@@ -69,7 +67,7 @@ impl Parts {
         let Opened { view, admin_token, keeper, embedded, dead_letter, servers: ours, trimmer } =
             opened;
         let pipeline = &view.pipeline;
-        let sinks_stop = CancellationToken::new();
+        let sinks_stop = view.sinks.stop().clone();
         let mut sinks = JoinSet::new();
         let Local { sink, status, paused } = embedded;
         let feed = pipeline.feed(sink.cursor(), status);
@@ -119,7 +117,7 @@ impl Parts {
         let broker_stop = CancellationToken::new();
         let (broker, stop) = (Arc::clone(&view.broker), broker_stop.clone());
         let broker = tokio::spawn(async move { broker.serve_on(mqtt, stop).await });
-        Self { broker, broker_stop, sinks, servers, sinks_stop, trimmer, http, http_stop, chores }
+        Self { broker, broker_stop, sinks, servers, trimmer, http, http_stop, chores }
     }
 
     /// Waits until a part ends that must not: every one, as none is told to. Sinks that write to servers

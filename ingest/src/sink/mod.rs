@@ -32,7 +32,9 @@ use crate::pipeline::frame::DurableFrame;
 
 pub mod embedded;
 
-pub use order::{RewindTo, SinkOrder, SinkOrderError};
+pub use order::{
+    ReplayFigures, ReplayFrom, ReplayOf, ReplayState, RewindTo, SinkOrder, SinkOrderError,
+};
 pub use status::{Lag, SinkFigures, SinkState, SinkStatus};
 
 /// The pause after the log could not be read. Disks in trouble are not helped by haste.

@@ -64,3 +64,69 @@ pub enum SinkOrderError {
     #[error("it is being carried out, and takes long: the sink's trouble says why")]
     Slow,
 }
+
+/// Where a replay has its readings from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayOf {
+    /// The log's retained past: what was received in the span.
+    Log {
+        /// Above this lsn.
+        after: u64,
+    },
+    /// The embedded store: what has an effective time in the span.
+    Store,
+}
+
+/// From where an operator wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplayFrom {
+    /// The log where it still has all that was received since the span's beginning, else the store.
+    #[default]
+    Any,
+    /// The log only.
+    Log,
+    /// The store only.
+    Store,
+}
+
+/// How a replay stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayState {
+    /// At work.
+    Running,
+    /// Everything was given, and stored or refused.
+    Done,
+    /// Broken off; begun again it stores nothing twice.
+    Failed,
+}
+
+impl ReplayState {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A moment's figures of a replay, in readings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayFigures {
+    /// How it stands.
+    pub state: ReplayState,
+    /// Where it has its readings from.
+    pub of: ReplayOf,
+    /// Given to the sink.
+    pub given: u64,
+    /// Stored there, for the first time or again.
+    pub stored: u64,
+    /// Refused there for good.
+    pub refused: u64,
+    /// Held, and not stored yet.
+    pub pending: u64,
+    /// What keeps it, or ended it.
+    pub trouble: Option<String>,
+}

@@ -15,6 +15,7 @@
 //! before it is written, so that the log deletes nothing it will name.
 
 mod orders;
+mod replay;
 mod supervise;
 mod trim;
 
@@ -23,16 +24,26 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use self::orders::Orders;
+use self::replay::Replay;
 pub(super) use self::supervise::{Supervisor, open as open_sink};
 pub(super) use self::trim::{Trimmer, trim_now, trimming};
+use crate::causes::Chain;
 use crate::config::{OnFull, SinkConfig};
+use crate::http::view::Span;
 use crate::io::Io;
 use crate::pipeline::Pipeline;
 use crate::service::{StartError, sink_dir, sinks_dir};
-use crate::sink::{SinkFigures, SinkOrder, SinkOrderError, SinkState, SinkStatus};
+use crate::sink::embedded::Store;
+use crate::sink::{
+    ReplayFigures, ReplayFrom, ReplayOf, SinkFigures, SinkOrder, SinkOrderError, SinkState,
+    SinkStatus,
+};
 
 /// Orders that may wait at a sink.
 const QUEUE: usize = 8;
@@ -62,7 +73,26 @@ enum Role {
     /// The pipeline's snapshot: part of what every start needs.
     Snapshot,
     /// It writes to a server, and has a supervisor.
-    Server { told: mpsc::Sender<Told>, on_full: OnFull },
+    Server {
+        told: mpsc::Sender<Told>,
+        config: Box<SinkConfig>,
+        dir: PathBuf,
+        /// The last replay into it.
+        replay: Mutex<Option<Arc<Replay>>>,
+    },
+}
+
+impl Role {
+    fn lets_go(&self) -> bool {
+        matches!(self, Self::Server { config, .. } if config.on_full == OnFull::LetGo)
+    }
+}
+
+/// What a replay reads.
+pub(super) struct Past {
+    pub(super) io: Arc<dyn Io>,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) store: Store,
 }
 
 /// All sinks.
@@ -70,6 +100,10 @@ enum Role {
 pub(super) struct Sinks {
     entries: Vec<Entry>,
     orders: Orders,
+    /// Replays, which end with the service.
+    replays: Mutex<JoinSet<()>>,
+    /// Ends them, and what is given nothing just now.
+    stop: CancellationToken,
 }
 
 /// A sink that writes to a server, before it has a supervisor.
@@ -125,13 +159,23 @@ impl Opening {
         let status = SinkStatus::new(Arc::clone(&config.name));
         status.set_state(self.orders.of(&config.name));
         let (sender, told) = mpsc::channel(QUEUE);
-        let role = Role::Server { told: sender, on_full: config.on_full };
+        let role = Role::Server {
+            told: sender,
+            config: Box::new(config.clone()),
+            dir: dir.clone(),
+            replay: Mutex::default(),
+        };
         self.entries.push(Entry { status: Arc::clone(&status), role });
         Ok(Server { config: config.clone(), dir, status, told })
     }
 
     pub(super) fn done(self) -> Arc<Sinks> {
-        Arc::new(Sinks { entries: self.entries, orders: self.orders })
+        Arc::new(Sinks {
+            entries: self.entries,
+            orders: self.orders,
+            replays: Mutex::default(),
+            stop: CancellationToken::new(),
+        })
     }
 }
 
@@ -139,6 +183,89 @@ impl Sinks {
     /// Every sink.
     pub(super) fn statuses(&self) -> impl Iterator<Item = &Arc<SinkStatus>> {
         self.entries.iter().map(|entry| &entry.status)
+    }
+
+    /// Cancelled when the service has closed its log.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Waits until no replay is at work, after a stop.
+    pub(super) async fn replays_ended(&self) {
+        let mut replays = std::mem::take(&mut *self.replays.lock());
+        while replays.join_next().await.is_some() {}
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, SinkOrderError> {
+        self.entries.iter().find(|entry| **entry.status.name() == *name).ok_or_else(|| {
+            let known = self.statuses().map(|status| status.name().to_string()).collect();
+            SinkOrderError::Unknown { name: name.to_owned(), known }
+        })
+    }
+
+    /// Begins to give a sink readings of the past again. Blocks for looking into the log.
+    pub(super) fn replay(
+        &self,
+        name: &str,
+        from: ReplayFrom,
+        span: Span,
+        past: Past,
+    ) -> Result<ReplayFigures, SinkOrderError> {
+        let entry = self.entry(name)?;
+        let Role::Server { config, dir, replay, .. } = &entry.role else {
+            let why =
+                "is fed from the log alone; only a sink that writes to a server is replayed into";
+            return Err(SinkOrderError::Never { name: name.to_owned(), why });
+        };
+        let mut last = replay.lock();
+        if last.as_ref().is_some_and(|last| last.is_running()) {
+            let what = format!("a replay into {name} is at work; stop it, or wait for its end");
+            return Err(SinkOrderError::NotNow(what));
+        }
+        let pipeline = &past.pipeline;
+        let since = span.from.ms().saturating_mul(1_000_000);
+        let after = match from {
+            ReplayFrom::Store => None,
+            ReplayFrom::Any | ReplayFrom::Log => pipeline
+                .lsn_before(since)
+                .map_err(|e| SinkOrderError::NotNow(Chain(&e).to_string()))?
+                // A log from which nothing was ever deleted has all there is.
+                .or((pipeline.log().stats().begins_after.0 == 0).then_some(0)),
+        };
+        let of = match (after, from) {
+            (Some(after), _) => ReplayOf::Log { after },
+            (None, ReplayFrom::Log) => {
+                let begins_after = pipeline.log().stats().begins_after.0;
+                return Err(SinkOrderError::Gone { name: name.to_owned(), begins_after });
+            }
+            (None, _) => ReplayOf::Store,
+        };
+        let this = Replay::new(entry.status.name(), of, self.stop.child_token());
+        let Past { io, pipeline, store } = past;
+        let (dir, config) = (dir.clone(), (**config).clone());
+        let making =
+            replay::Making { io, dir, config, pipeline, store, from: span.from, to: span.to };
+        tracing::warn!(sink = name, ?of, from = %span.from, to = %span.to, "a replay begins");
+        let mut replays = self.replays.lock();
+        while replays.try_join_next().is_some() {}
+        replays.spawn_on(Arc::clone(&this).run(making), &tokio::runtime::Handle::current());
+        let figures = this.figures();
+        *last = Some(this);
+        Ok(figures)
+    }
+
+    /// The last replay into a sink, if there was one; ended, if `stop` says so.
+    pub(super) fn last_replay(
+        &self,
+        name: &str,
+        stop: bool,
+    ) -> Result<Option<ReplayFigures>, SinkOrderError> {
+        let Role::Server { replay, .. } = &self.entry(name)?.role else { return Ok(None) };
+        let last = replay.lock().clone();
+        if let Some(last) = last.as_ref().filter(|_| stop) {
+            last.stop.cancel();
+        }
+        Ok(last.map(|last| last.figures()))
     }
 
     /// Those whose cursors hold the log.
@@ -163,10 +290,7 @@ impl Sinks {
 
     /// Carries an order out. Blocks until it is done.
     pub(super) fn order(&self, name: &str, order: SinkOrder) -> Result<(), SinkOrderError> {
-        let Some(entry) = self.entries.iter().find(|entry| **entry.status.name() == *name) else {
-            let known = self.statuses().map(|status| status.name().to_string()).collect();
-            return Err(SinkOrderError::Unknown { name: name.to_owned(), known });
-        };
+        let entry = self.entry(name)?;
         let never = |why| Err(SinkOrderError::Never { name: name.to_owned(), why });
         let state = match (&entry.role, order) {
             (Role::Server { told, .. }, _) => {

@@ -179,6 +179,10 @@ impl Supervisor {
             }
         };
         self.status().give_back();
+        if told.is_some() {
+            // Whatever it was, nobody tries at the moment.
+            self.status().set_trouble(None);
+        }
         match (ended, told) {
             (Some(Ok(Ok(()))) | None, Some(told)) => End::Told(told),
             (Some(Ok(Ok(()))) | None, None) => End::Stopped,

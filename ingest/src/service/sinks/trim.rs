@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Role, Sinks, Told};
 use crate::causes::Chain;
 use crate::clock::Clock;
-use crate::config::{Keep, OnFull};
+use crate::config::Keep;
 use crate::io::Io;
 use crate::pipeline::Pipeline;
 use crate::wal::{DeleteError, LogOptions, Span};
@@ -112,9 +112,11 @@ impl Trimmer {
         let segment = self.options.segment_bytes.max(1);
         let used: u64 = spans.iter().map(|span| span.size).sum::<u64>().saturating_sub(going);
         let over_limit = self.options.max_bytes.map_or(0, |max| {
-            // One more has to fit, and what both append buffers may hold.
-            let wanted = segment + 2 * self.options.buffer_bytes as u64;
-            (used + wanted).saturating_sub(max)
+            // As many as both append buffers may need, and one at least: with less, appends are refused
+            // once the active segment is full.
+            let buffers = 2 * self.options.buffer_bytes as u64;
+            let wanted = segment.saturating_mul(buffers.div_ceil(segment));
+            used.saturating_add(wanted).saturating_sub(max)
         });
         let below_floor = self.io.free_bytes(&self.dir).map_or(0, |free| {
             (self.options.free_floor_bytes + segment).saturating_sub(free.saturating_add(going))
@@ -127,8 +129,7 @@ impl Trimmer {
     fn let_go(&self, spans: &[Span]) {
         let Some(oldest) = spans.first().filter(|_| spans.len() > 1) else { return };
         let holding = || self.sinks.holding().filter(|it| it.status.cursor() < oldest.last.0);
-        let lets_go = |role: &Role| matches!(role, Role::Server { on_full: OnFull::LetGo, .. });
-        if holding().any(|entry| !lets_go(&entry.role)) {
+        if holding().any(|entry| !entry.role.lets_go()) {
             return;
         }
         for entry in holding() {

@@ -205,15 +205,20 @@ impl LetterFiles {
     }
 
     /// Writes letters (in rising order of lsn) and syncs them; then everything up to `cursor` is
-    /// kept. Gives how many letters were cut short by a quota.
+    /// kept. Gives how many letters were cut short by a quota. `contexts` are the letters', or less.
     ///
     /// # Errors
     /// When a file cannot be written; nothing was kept then, and the call may be made again.
-    pub(crate) fn append(&mut self, letters: &[NewLetter<'_>], cursor: u64) -> stdio::Result<u64> {
+    pub(crate) fn append_with(
+        &mut self,
+        letters: &[NewLetter<'_>],
+        contexts: &[&[u8]],
+        cursor: u64,
+    ) -> stdio::Result<u64> {
         let mut bytes = Vec::new();
         let mut added: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         let mut cut = 0;
-        for letter in letters {
+        for (at, letter) in letters.iter().enumerate() {
             let account = self.station_account(letter.station);
             let kept = self.stations.get(&account).copied().unwrap_or(0)
                 + added.get(&account).copied().unwrap_or(0);
@@ -223,7 +228,9 @@ impl LetterFiles {
                 && kept + whole as u64 <= self.config.station_bytes;
             let keep = if fits { whole } else { whole.min(HEAD_BYTES) };
             cut += u64::from(keep < whole);
-            push_letter(&self.log_id, letter, keep, &mut bytes);
+            // One of a reading cut short can be replayed by nobody.
+            let context = contexts.get(at).filter(|_| fits).copied().unwrap_or_default();
+            push_letter(&self.log_id, letter, keep, context, &mut bytes);
             *added.entry(account).or_default() += keep as u64;
         }
         push_commit(&self.log_id, cursor, &mut bytes);
@@ -240,6 +247,12 @@ impl LetterFiles {
             }
         }
         Ok(cut)
+    }
+
+    /// The same, of letters that need none.
+    #[cfg(test)]
+    pub(crate) fn append(&mut self, letters: &[NewLetter<'_>], cursor: u64) -> stdio::Result<u64> {
+        self.append_with(letters, &[], cursor)
     }
 
     fn write(&mut self, bytes: &[u8]) -> stdio::Result<()> {

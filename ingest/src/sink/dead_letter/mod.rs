@@ -13,6 +13,10 @@
 //! a file of its own, now and then; it never says more than the segments hold. The sink's cursor is
 //! the greater of the two.
 //!
+//! **Replay.** A reading's letter is kept with its batch's own fields, so that a mended decoder can be
+//! given the reading again ([`DeadLetter::again`]) when the log has gone on long ago. That it was is
+//! noted beside ([`Marks`]): letters are not changed.
+//!
 //! **Damage** in the middle (a sound commit follows) is left in place, counted and passed over; only
 //! what follows the last commit is torn and cut.
 //!
@@ -24,6 +28,7 @@
 
 mod files;
 mod letters;
+mod marks;
 mod read;
 mod record;
 #[cfg(test)]
@@ -46,10 +51,11 @@ use crate::sink::{Fed, Feed, FeedError, SinkStatus};
 
 pub(crate) use files::LetterFiles;
 use letters::letters_of;
-pub(crate) use letters::station_of;
+pub(crate) use letters::{batch_of_one, station_of};
+pub use marks::Marks;
 pub use read::DeadLetters;
-pub use record::DeadLetter;
 pub(crate) use record::NewLetter;
+pub use record::{Again, DeadLetter};
 
 /// What is kept of a payload past a quota: enough for a header and the first fields.
 pub const HEAD_BYTES: usize = 256;
@@ -275,9 +281,18 @@ impl DeadLetterSink {
     ) -> Result<stdio::Result<()>, DeadLetterError> {
         let (files, frames) = (Arc::clone(&self.files), Arc::clone(frames));
         let write = move || {
-            let letters: Vec<NewLetter<'_>> = frames.iter().flat_map(|f| letters_of(f)).collect();
+            let of_frames: Vec<_> = frames.iter().map(|frame| letters_of(frame)).collect();
+            let mut letters: Vec<NewLetter<'_>> = Vec::new();
+            let mut contexts: Vec<&[u8]> = Vec::new();
+            for of_frame in &of_frames {
+                for letter in &of_frame.letters {
+                    letters.push(*letter);
+                    let context = letter.reading.map_or(&[][..], |_| of_frame.context.as_slice());
+                    contexts.push(context);
+                }
+            }
             let mut files = files.lock();
-            write_letters(&mut files, &letters, cursor)?;
+            write_letters_with(&mut files, &letters, &contexts, cursor)?;
             metrics::gauge!("loushan_dead_letter_bytes").set(as_f64(files.bytes()));
             Ok(())
         };
@@ -291,7 +306,17 @@ pub(crate) fn write_letters(
     letters: &[NewLetter<'_>],
     cursor: u64,
 ) -> stdio::Result<()> {
-    let cut = files.append(letters, cursor)?;
+    write_letters_with(files, letters, &[], cursor)
+}
+
+/// The same, with what the readings' letters are kept with.
+fn write_letters_with(
+    files: &mut LetterFiles,
+    letters: &[NewLetter<'_>],
+    contexts: &[&[u8]],
+    cursor: u64,
+) -> stdio::Result<()> {
+    let cut = files.append_with(letters, contexts, cursor)?;
     for letter in letters {
         metrics::counter!("loushan_dead_letters_total", "reason" => letter.why.as_str())
             .increment(1);
@@ -309,4 +334,51 @@ pub(crate) fn write_letters(
 #[allow(clippy::cast_precision_loss)] // far below 2^53
 pub(crate) fn as_f64(bytes: u64) -> f64 {
     bytes as f64
+}
+
+/// For tests: letters as an earlier build could have left them.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use loushan_schemas::time::ReceiveTime;
+
+    use super::*;
+    use crate::pipeline::frame::Reject;
+
+    /// A publish of which this is rejected.
+    pub(crate) struct Letter {
+        pub(crate) lsn: u64,
+        pub(crate) received_ns: i64,
+        pub(crate) topic: String,
+        pub(crate) reading: Option<u32>,
+        pub(crate) payload: Vec<u8>,
+    }
+
+    /// Appends letters to a folder whose sink is not writing.
+    pub(crate) fn write(io: Arc<dyn Io>, dir: &Path, log_id: LogIdBytes, letters: &[Letter]) {
+        let config = DeadLetterConfig::default();
+        let mut files = LetterFiles::open(io, dir.to_owned(), log_id, config).unwrap();
+        // The sink's own cursor is not to move.
+        let cursor = files.cursor();
+        for letter in letters {
+            let frame = DurableFrame {
+                lsn: letter.lsn,
+                received: ReceiveTime::from_ns(letter.received_ns),
+                topic: letter.topic.as_str().into(),
+                payload: Bytes::copy_from_slice(&letter.payload),
+                rows: Vec::new(),
+                rejects: vec![Reject {
+                    reason: RejectReason::Undecodable,
+                    reading: letter.reading,
+                }],
+                duplicates: 0,
+            };
+            let of_frame = letters_of(&frame);
+            let contexts = vec![of_frame.context.as_slice(); of_frame.letters.len()];
+            files.append_with(&of_frame.letters, &contexts, cursor).unwrap();
+        }
+    }
 }

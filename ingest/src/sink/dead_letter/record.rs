@@ -5,13 +5,14 @@
 //! header   = "LSDEADLT" · version u32 = 1 · log id 16 bytes · after u64 · crc u32
 //! record   = "LDLR" · body length u32 · crc u32 · body
 //! letter   = 1 u8 · lsn u64 · received i64 (Unix ns) · why u8 · flags u8 · reading u32
-//!          · digest u128 (xxh3) · subject length u64 · topic · station · detail · payload
+//!          · digest u128 (xxh3) · subject length u64 · topic · station · detail · payload · context
 //! commit   = 2 u8 · cursor u64
 //! ```
 //!
 //! Little endian. `topic`, `station`, `detail` are a u16 length and bytes, `payload` a u32 length and
 //! bytes. Flag 1: `reading` is meant (else the letter is about the whole publish); flag 2: `payload`
-//! is only the beginning. A record's CRC-32 runs over the log id, the length and the body: without
+//! is only the beginning; flag 4: `context` follows, a u32 length and bytes, which earlier builds neither
+//! wrote nor read. A record's CRC-32 runs over the log id, the length and the body: without
 //! the log id, a sender could put whole records into a payload for a scan that has lost its place.
 
 use std::ops::Range;
@@ -37,6 +38,7 @@ const LETTER: u8 = 1;
 const COMMIT: u8 = 2;
 const HAS_READING: u8 = 1;
 const TRUNCATED: u8 = 2;
+const HAS_CONTEXT: u8 = 4;
 
 /// What stands at the head of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,41 @@ pub struct DeadLetter {
     pub truncated: bool,
     /// What a server said of it; often empty.
     pub detail: String,
+    /// Of a reading's letter: the fields of the batch that it was in, without its readings; empty where
+    /// they were not kept.
+    pub context: Bytes,
+}
+
+/// What a letter's bytes can be given to a decoder as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// As they are.
+    Publish(Bytes),
+    /// They are not all here: the log may still have them, at the letter's lsn.
+    Incomplete,
+}
+
+impl DeadLetter {
+    /// The publish by which what the letter is about is decided again: the whole one, or a batch of one
+    /// reading with the name of the one that it was in.
+    #[must_use]
+    pub fn again(&self) -> Again {
+        // The topic is cut without a sign, so one that long may have been cut.
+        if self.truncated || self.topic.len() >= TOPIC_BYTES {
+            return Again::Incomplete;
+        }
+        match self.reading {
+            None => Again::Publish(self.payload.clone()),
+            Some(_) if !self.context.is_empty() => {
+                Again::Publish(super::letters::one(&self.context, &self.payload).into())
+            }
+            // All of it, as no reading could be pointed at.
+            Some(_) if super::letters::is_compressed(&self.payload) => {
+                Again::Publish(self.payload.clone())
+            }
+            Some(_) => Again::Incomplete,
+        }
+    }
 }
 
 /// The first `bytes` of a text, or a little less where that would split a character.
@@ -170,6 +207,7 @@ pub(super) fn push_letter(
     log_id: &LogIdBytes,
     letter: &NewLetter<'_>,
     keep: usize,
+    context: &[u8],
     out: &mut Vec<u8>,
 ) {
     let payload = letter.subject.get(..keep).unwrap_or(letter.subject);
@@ -181,7 +219,8 @@ pub(super) fn push_letter(
         out.push(letter.why.number());
         out.push(
             if letter.reading.is_some() { HAS_READING } else { 0 }
-                | if truncated { TRUNCATED } else { 0 },
+                | if truncated { TRUNCATED } else { 0 }
+                | if context.is_empty() { 0 } else { HAS_CONTEXT },
         );
         out.extend_from_slice(&letter.reading.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(letter.subject).to_le_bytes());
@@ -191,6 +230,10 @@ pub(super) fn push_letter(
         push_text(letter.detail, DETAIL_BYTES, out);
         out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(0).to_le_bytes());
         out.extend_from_slice(payload);
+        if !context.is_empty() {
+            out.extend_from_slice(&u32::try_from(context.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(context);
+        }
     });
 }
 
@@ -299,6 +342,12 @@ fn letter(segment: &Bytes, mut fields: Fields<'_>) -> Option<DeadLetter> {
     let detail = fields.text()?;
     let length = usize::try_from(fields.u32()?).ok()?;
     let payload = fields.take(length)?;
+    let context = if flags & HAS_CONTEXT == 0 {
+        Bytes::new()
+    } else {
+        let length = usize::try_from(fields.u32()?).ok()?;
+        segment.slice_ref(fields.take(length)?)
+    };
     Some(DeadLetter {
         lsn,
         received_ns,
@@ -311,6 +360,7 @@ fn letter(segment: &Bytes, mut fields: Fields<'_>) -> Option<DeadLetter> {
         payload: segment.slice_ref(payload),
         truncated: flags & TRUNCATED != 0,
         detail,
+        context,
     })
 }
 

@@ -71,7 +71,7 @@ async fn run(io: Arc<dyn Io>, dir: &Path, log: &TestLog) -> SinkFigures {
 fn the_bytes_on_disk_are_these() {
     let mut bytes = Header { log_id: LOG, after: 5 }.encode();
     let letter = NewLetter { reading: Some(2), detail: "why", ..letter(7, "bs0001", b"\x0a\x00") };
-    push_letter(&LOG, &letter, 1, &mut bytes);
+    push_letter(&LOG, &letter, 1, b"", &mut bytes);
     push_commit(&LOG, 9, &mut bytes);
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(hex, include_str!("golden.hex").trim_end().replace('\n', ""));
@@ -82,6 +82,42 @@ fn the_bytes_on_disk_are_these() {
         (read.payload.as_ref(), read.truncated, read.subject_bytes),
         (&b"\x0a"[..], true, 2)
     );
+}
+
+#[tokio::test]
+async fn a_readings_letter_is_a_batch_of_its_own_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let reading = |imei| loushan_schemas::pb::Reading { imei, ..Default::default() };
+    let batch = |readings| loushan_schemas::pb::UplinkBatch {
+        schema_major: 1,
+        station: "bs0001".into(),
+        session: 3,
+        seq: 9,
+        base_time_ms: 77,
+        replay: true,
+        readings,
+    };
+    let payload = batch(vec![reading(1), reading(2), reading(3)]).encode_to_vec();
+    let log = TestLog::default();
+    log.push(rejected(4, TOPIC, &payload, vec![reject(RejectReason::BadImei, Some(1))]));
+    log.push(rejected(5, TOPIC, b"whole", vec![reject(RejectReason::Undecodable, None)]));
+    log.close();
+    run(Arc::new(RealIo), dir.path(), &log).await;
+    let letters = read(dir.path());
+    let again = |letter: &DeadLetter| match letter.again() {
+        Again::Publish(bytes) => bytes,
+        Again::Incomplete => panic!("{letter:?}"),
+    };
+    let decoded = loushan_schemas::pb::UplinkBatch::decode(again(&letters[0])).unwrap();
+    assert_eq!(decoded, batch(vec![reading(2)]));
+    assert_eq!(again(&letters[1]), &b"whole"[..]);
+    assert_eq!(
+        batch_of_one(&payload, 1).unwrap(),
+        again(&letters[0]),
+        "the log gives the same as the letter"
+    );
+    let old = DeadLetter { context: Bytes::new(), ..letters[0].clone() };
+    assert_eq!(old.again(), Again::Incomplete);
 }
 
 #[tokio::test]
@@ -159,7 +195,7 @@ async fn three_groups(dir: &Path) -> TestLog {
     for lsn in [2, 4, 6] {
         let reason = reject(RejectReason::Undecodable, None);
         let frame = rejected(lsn, TOPIC, &[7; 40], vec![reason.clone(), reason]);
-        files.append(&letters_of(&frame), lsn).unwrap();
+        files.append(&letters_of(&frame).letters, lsn).unwrap();
         log.push(frame);
     }
     log.close();
@@ -219,7 +255,7 @@ async fn damage_in_the_middle_costs_only_what_it_hit_and_is_counted() {
 fn records_that_a_sender_put_into_a_payload_are_not_letters() {
     let dir = tempfile::tempdir().unwrap();
     let mut forged = Vec::new();
-    push_letter(&[0; 16], &letter(99, "bs0666", b"forged"), 100, &mut forged);
+    push_letter(&[0; 16], &letter(99, "bs0666", b"forged"), 100, b"", &mut forged);
     push_commit(&[0; 16], 1_000_000, &mut forged);
     let mut files = files(dir.path(), DeadLetterConfig::default());
     files.append(&[letter(1, "bs0001", &forged)], 1).unwrap();
@@ -348,7 +384,7 @@ proptest! {
     #[test]
     fn no_bytes_can_panic_the_scan(bytes: Vec<u8>, flips in prop::collection::vec((0_usize..4000, any::<u8>()), 0..8)) {
         let mut segment = Header { log_id: LOG, after: 0 }.encode();
-        push_letter(&LOG, &letter(1, "bs0001", &bytes), bytes.len(), &mut segment);
+        push_letter(&LOG, &letter(1, "bs0001", &bytes), bytes.len(), b"", &mut segment);
         push_commit(&LOG, 1, &mut segment);
         segment.extend_from_slice(&bytes);
         for (at, mask) in flips {
@@ -366,6 +402,6 @@ proptest! {
     fn no_payload_can_panic_the_search_for_its_readings(payload: Vec<u8>, reading: Option<u32>) {
         let reject = reject(RejectReason::Undecodable, reading);
         let frame = rejected(1, TOPIC, &payload, vec![reject]);
-        prop_assert_eq!(letters_of(&frame).len(), 1);
+        prop_assert_eq!(letters_of(&frame).letters.len(), 1);
     }
 }

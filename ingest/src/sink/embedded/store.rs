@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) next_file: AtomicU64,
     /// Files that are the store's no more, as long as somebody may read them.
     pub(super) graves: Graves,
+    /// Held by whoever takes a snapshot.
+    pub(super) snapshots: Mutex<()>,
     /// How long what is stored is kept.
     pub(super) retention: RetentionConfig,
     /// What keeps the upkeep from its work.
@@ -275,6 +277,7 @@ impl Shared {
             manifest: Mutex::new(manifest),
             next_file: AtomicU64::new(files.next_file),
             graves: Graves::default(),
+            snapshots: Mutex::default(),
             retention: config.retention.clone(),
             trouble: Mutex::default(),
             state: RwLock::new(State {

@@ -16,7 +16,7 @@ use super::compact::plan::{Partition, Policy, plan};
 use super::compact::{self, CompactError, Done, Leave};
 use super::manifest::{Contents, DAY_MS, Edit, Level};
 use super::schema::Table;
-use super::store::Shared;
+use super::store::{Shared, TableStats};
 use super::{CompactionConfig, EmbeddedConfig, retain};
 use crate::clock::Clock;
 
@@ -332,34 +332,34 @@ impl Keeper {
     }
 
     /// Figures that are looked up.
+    #[allow(clippy::cast_precision_loss)] // gauges are doubles
     fn record(&self) {
         let contents = Arc::clone(&self.shared.state.read().files);
-        let mut files: BTreeMap<Table, (u64, u64, u64, i64)> = BTreeMap::new();
-        for table in Table::ALL {
-            files.insert(table, (0, 0, 0, i64::MAX));
-        }
+        let mut tables: BTreeMap<Table, (TableStats, i64)> = Table::ALL
+            .into_iter()
+            .map(|table| (table, (TableStats::default(), i64::MAX)))
+            .collect();
         for file in contents.files.values() {
-            let of = files.entry(file.table).or_insert((0, 0, 0, i64::MAX));
-            *of = (of.0 + 1, of.1 + file.rows, of.2 + file.bytes, of.3.min(file.day));
+            if let Some((stats, oldest)) = tables.get_mut(&file.table) {
+                stats.files += 1;
+                stats.rows += file.rows;
+                stats.bytes += file.bytes;
+                *oldest = file.day.min(*oldest);
+            }
         }
-        #[allow(clippy::cast_precision_loss)] // gauges are doubles
-        for (table, (files, rows, bytes, oldest)) in files {
-            let table = table.as_str();
-            metrics::gauge!("loushan_store_files", "table" => table).set(files as f64);
-            metrics::gauge!("loushan_store_rows", "table" => table).set(rows as f64);
-            metrics::gauge!("loushan_store_bytes", "table" => table).set(bytes as f64);
-            let oldest = if files == 0 { 0 } else { oldest.saturating_mul(DAY_MS / 1000) };
-            metrics::gauge!("loushan_store_oldest_day_seconds", "table" => table)
-                .set(oldest as f64);
+        for (table, (stats, oldest)) in tables {
+            let label = [("table", table.as_str())];
+            metrics::gauge!("loushan_store_files", &label).set(stats.files as f64);
+            metrics::gauge!("loushan_store_rows", &label).set(stats.rows as f64);
+            metrics::gauge!("loushan_store_bytes", &label).set(stats.bytes as f64);
+            let oldest = if stats.files == 0 { 0 } else { oldest.saturating_mul(DAY_MS / 1000) };
+            metrics::gauge!("loushan_store_oldest_day_seconds", &label).set(oldest as f64);
         }
         let (files, bytes) = self.shared.graves.waiting();
+        metrics::gauge!("loushan_store_removed_files_read").set(files as f64);
+        metrics::gauge!("loushan_store_removed_bytes_read").set(bytes as f64);
         let left_alone = self.shared.trouble.lock().left_alone.len();
-        #[allow(clippy::cast_precision_loss)] // gauges are doubles
-        {
-            metrics::gauge!("loushan_store_removed_files_read").set(files as f64);
-            metrics::gauge!("loushan_store_removed_bytes_read").set(bytes as f64);
-            metrics::gauge!("loushan_store_files_left_alone").set(left_alone as f64);
-        }
+        metrics::gauge!("loushan_store_files_left_alone").set(left_alone as f64);
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use hyper::Method;
+use metrics::SharedString;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -318,13 +319,11 @@ impl Courier {
         let start = Instant::now();
         let ended = self.http.exchange(Method::POST, &self.write, authorization, content).await;
         let answer = classify(ended, self.now());
-        let sink = || Arc::clone(&self.name);
-        metrics::histogram!("loushan_influx_request_seconds", "sink" => sink())
+        let sink = SharedString::from(Arc::clone(&self.name));
+        metrics::histogram!("loushan_influx_request_seconds", "sink" => sink.clone())
             .record(start.elapsed().as_secs_f64());
-        metrics::counter!(
-            "loushan_influx_requests_total", "sink" => sink(), "answer" => answer.label()
-        )
-        .increment(1);
+        let labels = [("sink", sink), ("answer", answer.label().into())];
+        metrics::counter!("loushan_influx_requests_total", &labels).increment(1);
         answer
     }
 

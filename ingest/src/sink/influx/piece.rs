@@ -36,7 +36,7 @@ pub(super) struct Piece {
 impl Piece {
     /// The whole batch.
     pub(super) fn whole(batch: &Batch) -> Self {
-        Self { ranges: vec![0..batch.len()], suspects: false }
+        Self { ranges: std::iter::once(0..batch.len()).collect(), suspects: false }
     }
 
     /// How many readings it has.

@@ -72,7 +72,7 @@ fn reading_beside_the_writer_sees_whole_groups_and_passes_over_deleted_segments(
     let newest = DeadLetters::open_read(Arc::new(RealIo), dir.path()).unwrap();
     assert_eq!(newest.last().unwrap().unwrap().lsn, 20);
     let mut half = Vec::new();
-    push_letter(&LOG, &letter(21, "bs0001", b"x"), 1, &mut half);
+    push_letter(&LOG, &letter(21, "bs0001", b"x"), 1, b"", &mut half);
     let numbers = super::files::numbers(&RealIo, dir.path()).unwrap();
     let path = segment(dir.path(), *numbers.last().unwrap());
     let mut bytes = std::fs::read(&path).unwrap();

@@ -93,14 +93,24 @@ struct Kept {
 }
 
 impl Kept {
+    /// Whether a row of this place would be kept.
+    fn wants(&self, at: &Position) -> bool {
+        let full = self.rows.len() >= self.most;
+        match self.order {
+            Order::OldestFirst => {
+                self.after.is_none_or(|after| *at > after)
+                    && !(full && self.rows.last_key_value().is_some_and(|(last, _)| at > last))
+            }
+            Order::NewestFirst => {
+                self.after.is_none_or(|after| *at < after)
+                    && !(full && self.rows.first_key_value().is_some_and(|(last, _)| at < last))
+            }
+        }
+    }
+
     fn offer(&mut self, row: Row) {
         let at = Position::of(&row);
-        let wanted = match (self.order, self.after) {
-            (_, None) => true,
-            (Order::OldestFirst, Some(after)) => at > after,
-            (Order::NewestFirst, Some(after)) => at < after,
-        };
-        if !wanted {
+        if !self.wants(&at) {
             return;
         }
         self.rows.insert(at, row);
@@ -160,8 +170,14 @@ impl Store {
         let mut budget = bounds.budget("lower limit, and ask for the next page");
         budget.take(limit.saturating_add(1).saturating_mul(ROW_BYTES))?;
         let mut kept = Kept { rows: BTreeMap::new(), order, after, most: limit.saturating_add(1) };
-        for row in view.memory().filter(|row| which.takes(row)) {
-            kept.offer(as_stored(row));
+        for (at, row) in view.memory().enumerate() {
+            if at % TIMES == 0 {
+                bounds.stop.check()?;
+            }
+            // Copied only when it will be kept: there may be many.
+            if which.takes(row) && kept.wants(&Position::of(row)) {
+                kept.offer(as_stored(row));
+            }
         }
         let mut days: Vec<_> = which.days(&view.files).into_iter().collect();
         if order == Order::NewestFirst {

@@ -153,7 +153,7 @@ fn fault(how: u8) -> Fault {
     let ops = [Op::Create, Op::Write, Op::Sync, Op::SyncDir, Op::Rename];
     Fault {
         op: ops[usize::from(how) % ops.len()],
-        path: if how % 2 == 0 { "MANIFEST".to_owned() } else { String::new() },
+        path: if how.is_multiple_of(2) { "MANIFEST".to_owned() } else { String::new() },
         after: u64::from(how / 16) % 3,
         times: 1,
         failure: Failure::Errno(28),

@@ -14,7 +14,7 @@ use super::super::{EmbeddedConfig, KindRetention, RetentionConfig, SnapshotError
 use super::compaction::{NOW, compact, config, files, frames, intervals, keeper, scattered};
 use super::crash::{Fuel, data_files};
 use super::support::{DAY, Driven, dir, exported, frame, imei, open_with, row, rows_of};
-use crate::io::sim::{PowerLoss, SimIo};
+use crate::io::sim::{Failure, Fault, Op, PowerLoss, SimIo};
 
 /// Ways for a machine to stop.
 const ENDINGS: [fn(&SimIo) -> SimIo; 4] = [
@@ -160,6 +160,12 @@ fn a_snapshot_is_a_store_of_its_own_that_nothing_is_taken_from() {
     }
     let again = driven.store.snapshot(&parent, "monday");
     assert!(matches!(again, Err(SnapshotError::Exists(_))));
+    let used = io.used_bytes();
+    let failure = Failure::Errno(28);
+    let of = "snapshots/tuesday".to_owned();
+    io.inject(Fault { op: Op::Create, path: of, after: 2, times: 1, failure });
+    assert!(matches!(driven.store.snapshot(&parent, "tuesday"), Err(SnapshotError::Io { .. })));
+    assert_eq!(io.used_bytes(), used, "what was made of it is gone");
     let io = io.power_loss(1, PowerLoss::ForgetAll);
     assert_eq!(exported(&opened(io), 0), rows_of(&log[..7]));
 }
