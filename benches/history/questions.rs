@@ -29,7 +29,8 @@ pub(crate) struct Timed {
 
 impl Timed {
     pub(crate) fn time<T>(&mut self, question: impl FnOnce() -> T) -> T {
-        let (since, cpu) = (Instant::now(), cpu_ms());
+        let cpu = cpu_ms();
+        let since = Instant::now();
         let answer = question();
         self.ms.push(since.elapsed().as_secs_f64() * 1000.0);
         self.cpu_ms.push(cpu_ms() - cpu);
@@ -39,6 +40,8 @@ impl Timed {
 
 /// Processor time of this thread, on which every question is answered.
 fn cpu_ms() -> f64 {
+    // Until the scheduler has looked, the figure is up to a tick old.
+    std::thread::yield_now();
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
 }
@@ -51,8 +54,9 @@ pub(crate) struct Answers {
     pub(crate) hour: Timed,
     /// A whole day, of each device.
     pub(crate) day: Timed,
-    /// The latest of everything.
+    /// The latest of everything, as rows and as JSON text.
     pub(crate) latest: Timed,
+    pub(crate) latest_json: Timed,
     /// The hourly mean over that day.
     pub(crate) mean: Timed,
     pub(crate) hours: Vec<Mean>,
@@ -79,13 +83,15 @@ pub(crate) fn ask(filled: &Filled) -> Answers {
     let open = since.elapsed();
     let tables = store.stats().tables;
     let (mean, hours) = mean(&store, a_day(filled));
+    let (latest, latest_json) = latest::ask();
     Answers {
         open,
         bytes: tables.values().map(|table| table.bytes).sum(),
         files: tables.values().map(|table| table.files).sum(),
         hour: devices(&store, filled, last_hour(filled)),
         day: devices(&store, filled, a_day(filled)),
-        latest: latest::ask(),
+        latest,
+        latest_json,
         mean,
         hours,
     }

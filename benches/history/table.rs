@@ -38,10 +38,11 @@ pub(crate) fn print(filled: &Filled, answers: &Answers, beside: Option<&Json>) {
     });
     line("bytes a reading, everything on disk", answers.bytes as f64 / readings, copied);
     let ms = |name: &str| {
+        let told = beside?.get(name)?;
         Some(Timed {
-            ms: floats(&beside?[name]["ms"]),
-            cpu_ms: floats(&beside?[name]["cpu_ms"]),
-            rows: beside?[name]["rows"].as_u64()?,
+            ms: floats(&told["ms"]),
+            cpu_ms: floats(&told["cpu_ms"]),
+            rows: told["rows"].as_u64().unwrap(),
         })
     };
     for (name, key, ours) in [
@@ -49,6 +50,7 @@ pub(crate) fn print(filled: &Filled, answers: &Answers, beside: Option<&Json>) {
         ("a day of one device, ms", "day", &answers.day),
         ("hourly mean of a kind over a day, ms", "mean", &answers.mean),
         ("latest of everything, ms", "latest", &answers.latest),
+        ("latest of everything as JSON, ms", "", &answers.latest_json),
     ] {
         let theirs = ms(key);
         if let Some(theirs) = &theirs {
