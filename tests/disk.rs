@@ -268,12 +268,16 @@ struct Loop(String);
 impl Loop {
     fn of(image: &Path) -> Self {
         let device = must(Command::new("losetup").args(["--find", "--show"]).arg(image));
-        Self(device.trim().to_owned())
+        let device = Self(device.trim().to_owned());
+        // Whoever had it before may have left it read-only.
+        must(Command::new("blockdev").arg("--setrw").arg(&device.0));
+        device
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
+        drop(Command::new("blockdev").arg("--setrw").arg(&self.0).status());
         // One that is still mounted goes with its namespace.
         drop(Command::new("losetup").arg("--detach").arg(&self.0).status());
     }
