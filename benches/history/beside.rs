@@ -8,7 +8,7 @@ use chrono::DateTime;
 use serde_json::{Value as Json, json};
 
 use crate::fill::Filled;
-use crate::questions::{a_day, last_hour};
+use crate::questions::{MEAN, a_day, last_hour};
 
 /// Asks `beside.py`; `None` where no Python with DuckDB was named.
 pub(crate) fn ask(dir: &Path, filled: &Filled) -> Option<Json> {
@@ -21,7 +21,7 @@ pub(crate) fn ask(dir: &Path, filled: &Filled) -> Option<Json> {
         "devices": devices,
         "hour": span(last_hour(filled)),
         "day": span(a_day(filled)),
-        "mean": { "kind": "elevator", "field": "load_pct" },
+        "mean": { "kind": MEAN.0.as_str(), "field": MEAN.1 },
     });
     let mut python = Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/history/beside.py"))

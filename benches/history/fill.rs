@@ -8,9 +8,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use loushan_ingest::clock::Clock;
 use loushan_ingest::io::real::RealIo;
 use loushan_ingest::pipeline::frame::DurableFrame;
-use loushan_ingest::sink::embedded::{EmbeddedConfig, Store};
+use loushan_ingest::sink::embedded::{
+    CompactionConfig, EmbeddedConfig, EmbeddedSink, Store, TableStats, Upkeep,
+};
 use loushan_ingest::sink::{Fed, Feed, FeedError, FrameSource, SinkStatus};
 use loushan_ingest::wal::LogId;
 use loushan_schemas::ids::Imei;
@@ -22,6 +25,8 @@ use loushan_simulator::fleet::{NOMINAL_DEVICES_PER_STATION, STATIONS};
 use loushan_simulator::said::{FleetSays, Said, SaidOptions};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+
+use crate::questions::DAY_MS;
 
 const SEED: u64 = 1;
 /// 2026-11-02, a Monday, 00:00 UTC.
@@ -37,7 +42,7 @@ const DEVICES: usize = 10;
 const NOTE: &str = "filled.json";
 
 /// What was filled; kept beside the store for the next run.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Filled {
     #[serde(skip)]
     pub(crate) store: PathBuf,
@@ -46,6 +51,10 @@ pub(crate) struct Filled {
     pub(crate) end_ms: i64,
     /// How long it took, flushes and all.
     pub(crate) seconds: f64,
+    /// How long it then took to merge the files of every day, on one thread.
+    pub(crate) compact_seconds: f64,
+    /// Files and bytes before that.
+    pub(crate) files: (u64, u64),
     /// Some devices of the kinds that speak every hour.
     pub(crate) devices: Vec<(u64, String)>,
 }
@@ -54,8 +63,11 @@ pub(crate) fn log_id() -> LogId {
     LogId::from_bytes(*b"history of a cit")
 }
 
-pub(crate) fn open(dir: &Path) -> (Store, loushan_ingest::sink::embedded::EmbeddedSink) {
-    Store::open(Arc::new(RealIo), dir, EmbeddedConfig::default(), log_id()).unwrap()
+pub(crate) fn open(dir: &Path) -> (Store, EmbeddedSink) {
+    let compaction =
+        CompactionConfig { quiet: Duration::ZERO, share_percent: 100, ..Default::default() };
+    let config = EmbeddedConfig { compaction, ..Default::default() };
+    Store::open(Arc::new(RealIo), dir, config, log_id()).unwrap()
 }
 
 /// Fills `dir`, or finds it filled with so many readings.
@@ -71,7 +83,11 @@ pub(crate) fn fill(dir: &Path, readings: u64) -> Filled {
     std::fs::create_dir_all(dir).unwrap();
     let since = Instant::now();
     let filled = run(&store, readings);
-    let filled = Filled { store, seconds: since.elapsed().as_secs_f64(), ..filled };
+    let seconds = since.elapsed().as_secs_f64();
+    let since = Instant::now();
+    let files = compact(&store, filled.end_ms);
+    let compact_seconds = since.elapsed().as_secs_f64();
+    let filled = Filled { store, seconds, compact_seconds, files, ..filled };
     std::fs::write(note, serde_json::to_string(&filled).unwrap()).unwrap();
     filled
 }
@@ -87,6 +103,33 @@ fn run(store: &Path, readings: u64) -> Filled {
     let filled = simulate.join().unwrap();
     assert_eq!((status.figures().stored, status.figures().residue()), (filled.readings, 0));
     filled
+}
+
+/// Merges the files of every day, as the service does once a day is over; files and bytes before.
+fn compact(dir: &Path, end_ms: i64) -> (u64, u64) {
+    let (store, sink) = open(dir);
+    let sum = |pick: fn(&TableStats) -> u64| store.stats().tables.values().map(pick).sum::<u64>();
+    let before = (sum(|table| table.files), sum(|table| table.bytes));
+    let long_after = (end_ms + 7 * DAY_MS) * 1_000_000;
+    let upkeep = Upkeep { clock: Clock::manual(long_after), free_floor_bytes: 0 };
+    let (close, feed) = mpsc::channel(1);
+    let feed = Feed::new(Box::new(FromFleet(feed)), sink.cursor(), SinkStatus::new("embedded"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let task = runtime.spawn(sink.with_upkeep(upkeep).run(feed));
+    // No day of this city makes more than one file of the size aimed at.
+    while sum(|table| table.files) > partitions(dir) {
+        assert!(!task.is_finished(), "the sink ended");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(close);
+    runtime.block_on(task).unwrap().unwrap();
+    before
+}
+
+fn partitions(dir: &Path) -> u64 {
+    let folders = |dir: &Path| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let tables = folders(dir).filter(|path| path.is_dir());
+    tables.flat_map(|table| folders(&table).collect::<Vec<_>>()).count() as u64
 }
 
 /// Makes frames until there are enough readings.
@@ -123,7 +166,18 @@ fn simulate(readings: u64, to: &mpsc::Sender<Vec<Arc<DurableFrame>>>) -> Filled 
         .into_iter()
         .flat_map(|kind| devices[&kind].iter().map(move |imei| (*imei, kind.to_string())))
         .collect();
-    Filled { store: PathBuf::new(), readings: made, end_ms, seconds: 0.0, devices }
+    Filled { readings: made, end_ms, devices, ..Filled::default() }
+}
+
+/// The first day of the city, frame by frame; nothing is stored.
+pub(crate) fn a_day(each: &mut dyn FnMut(DurableFrame)) {
+    let parts: Vec<_> = (0..THREADS).map(windows).collect();
+    for _ in 0..DAY_MS / WINDOW_MS {
+        for said in parts.iter().flat_map(|part| part.recv().unwrap()) {
+            let topic = format!("nb1/{}/{}/u/t", said.region, said.station);
+            each(DurableFrame { topic: topic.into(), ..frame(said, 0) });
+        }
+    }
 }
 
 /// A share of the fleet, on a thread of its own, window by window.

@@ -12,13 +12,16 @@
 //! flushes and compacts as in the service. `LOUSHAN_HISTORY_ROWS` says how many readings,
 //! `LOUSHAN_HISTORY_DIR` where; a folder that was filled before is asked again without being filled.
 //!
-//! Files are read from the page cache, by both sides. Without `LOUSHAN_TEST_PYTHON` there is no
+//! Files are read from the page cache, by both sides; beside the time by the clock stands the processor's,
+//! of all threads, for a machine that has other things to do. The latest of everything comes out of the
+//! registry, which a day of the city has filled; DuckDB looks for it in the files. Without `LOUSHAN_TEST_PYTHON` there is no
 //! DuckDB to stand beside, and its columns are empty.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod beside;
 mod fill;
+mod latest;
 mod questions;
 mod table;
 

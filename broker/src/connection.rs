@@ -43,8 +43,9 @@ const WRITE_LOW: usize = 64 * 1024;
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a message that nobody else would get waits for a subscription that arrived just before it by
-/// another connection, and how often at most a connection's message is looked at for that.
+/// another connection.
 const GRACE: Duration = Duration::from_millis(2);
+/// No connection is given [`GRACE`] more often.
 const GRACE_EVERY: Duration = Duration::from_millis(100);
 
 /// How long the last words to a client may take.
@@ -235,17 +236,13 @@ impl<S: Stream> Connection<S> {
 
     async fn take_packets(&mut self) -> Result<(), End> {
         let received = std::time::Instant::now();
-        let (mut heard, mut publishes) = (false, 0);
+        let (mut heard, mut yielded, mut publishes) = (false, false, 0);
         while let Some(packet) = self.decoder.next(&mut self.input)? {
             heard = true;
             publishes += usize::from(matches!(packet, Packet::Publish(_)));
-            if received >= self.grace_from && self.link.shows_at_once(&packet) {
-                self.grace_from = received + GRACE_EVERY;
-                // Two connections are served by two threads, in no order; who waits for no SUBACK
-                // expects the order of the wire all the same.
-                if self.link.is_for_nobody_else(&packet) {
-                    tokio::time::sleep(GRACE).await;
-                }
+            if !yielded && self.link.shows_at_once(&packet) {
+                yielded = true;
+                self.give_way(&packet, received).await;
             }
             self.link.packet(packet, received, &mut self.out.bytes)?;
         }
@@ -257,6 +254,21 @@ impl<S: Stream> Connection<S> {
             keep_alive.heard(Instant::now());
         }
         Ok(())
+    }
+
+    /// Lets a SUBSCRIBE that arrived just before this packet, by another connection, be served before
+    /// it: who waits for no SUBACK expects the order of the wire all the same.
+    async fn give_way(&mut self, packet: &Packet, received: std::time::Instant) {
+        // Two connections may be served by two threads at once.
+        if received >= self.grace_from {
+            self.grace_from = received + GRACE_EVERY;
+            if self.link.is_for_nobody_else(packet) {
+                tokio::time::sleep(GRACE).await;
+                return;
+            }
+        }
+        // Of tasks that are woken together the scheduler runs the last one first.
+        tokio::task::yield_now().await;
     }
 
     /// Until when the client has to be read no more, because it was faster than it may be.

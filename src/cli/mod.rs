@@ -19,10 +19,12 @@ mod export;
 mod http;
 mod query;
 mod replay;
+mod retention;
 mod serve;
 mod signals;
 mod simulate;
 mod sink;
+mod snapshot;
 mod store;
 mod table;
 mod user;
@@ -66,6 +68,10 @@ enum Command {
     Query(query::Command),
     /// Write all readings of a kind to a file.
     Export(export::Args),
+    /// Show what a running service keeps, and what would go now.
+    Retention(retention::Args),
+    /// Copy a running service's store, for other readers and for backups. Needs an admin's token.
+    Snapshot(snapshot::Args),
     /// Look at what was rejected, and have it decided again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -110,6 +116,8 @@ pub(crate) fn main() -> ExitCode {
         Command::User(command) => user::run(&command),
         Command::Query(command) => query::run(&command),
         Command::Export(args) => export::run(&args),
+        Command::Retention(args) => retention::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Sink(command) => sink::run(&command),
         Command::Replay(args) => replay::run(&args),

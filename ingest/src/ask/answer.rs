@@ -146,10 +146,12 @@ impl Asking<'_> {
             }
             return Ok(rows.end(&About::new())?);
         }
-        let kind = match (which.kind, page.rows.first()) {
-            (Some(kind), _) => kind,
-            (None, Some(row)) => row.reading.kind(),
-            (None, None) => Kind::Water,
+        // Nothing of any kind has the columns that all have.
+        let of_all = ["station".to_owned()];
+        let (kind, fields) = match (which.kind, page.rows.first()) {
+            (Some(kind), _) => (kind, fields),
+            (None, Some(row)) => (row.reading.kind(), fields),
+            (None, None) => (Kind::Water, &of_all[..]),
         };
         if page.rows.iter().all(|row| row.reading.kind() == kind) {
             let projection = Projection::new(kind, fields)?;

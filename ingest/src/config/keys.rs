@@ -1,6 +1,7 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
 mod front;
+mod store;
 
 use super::table::Default::{Is, Required, Unset};
 use super::table::{Key, Kind, Section};
@@ -190,6 +191,14 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    store::COMPACTION,
+    store::RETENTION,
+    store::PARKING,
+    store::STREET_LIGHT,
+    store::SMOKE,
+    store::ELEVATOR,
+    store::WATER,
+    store::STATION_STATUS,
     Section {
         name: "sink.influx",
         doc: "Writes to an InfluxDB v2 server as well. Off unless set. There may be any number of them, each\n# with a name of its own, [sink.NAME]; this one is called influx.",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use loushan_broker::auth::{AttemptLimits, AuthConfig, JwtConfig, JwtKeys};
 use loushan_broker::config::{BrokerConfig, DeniedPublish};
 use loushan_broker::listen::tls::{ClientCertificates, TlsFiles};
+use loushan_schemas::kind::Kind;
 
 use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
@@ -17,7 +18,7 @@ use crate::http::{HttpLimits, QueryLimits};
 use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
-use crate::sink::embedded::EmbeddedConfig;
+use crate::sink::embedded::{CompactionConfig, EmbeddedConfig, KindRetention, RetentionConfig};
 use crate::sink::influx::{InfluxConfig, Scheme, Token};
 use crate::wal::{LogOptions, SyncPolicy};
 
@@ -195,6 +196,8 @@ fn resolve(raw: &Raw) -> Option<Config> {
             flush_rows: values.bytes("sink.embedded.flush_rows")?,
             flush_bytes: values.count("sink.embedded.flush_bytes")?,
             footer_cache_bytes: values.count("sink.embedded.footer_cache_bytes")?,
+            compaction: compaction(&values)?,
+            retention: retention(&values),
             ..EmbeddedConfig::default()
         },
         sinks: raw.sinks().iter().map(|name| sink(&values, name)).collect::<Option<_>>()?,
@@ -336,6 +339,33 @@ fn pipeline(values: &Values<'_>) -> Option<PipelineOptions> {
             .min(values.bytes("log.max_bytes").map_or(u64::MAX, |max| max / 4)),
         snapshot_interval: values.duration("pipeline.snapshot_interval")?,
     })
+}
+
+fn compaction(values: &Values<'_>) -> Option<CompactionConfig> {
+    Some(CompactionConfig {
+        enabled: values.0.get("store.compaction.enabled")? == Setting::Bool(true),
+        min_files: values.count("store.compaction.min_files")?,
+        target_bytes: values.bytes("store.compaction.target_bytes")?,
+        memory_bytes: values.bytes("store.compaction.memory_bytes")?,
+        quiet: values.duration("store.compaction.quiet")?,
+        share_percent: u32::try_from(values.bytes("store.compaction.share_percent")?)
+            .unwrap_or(100),
+    })
+}
+
+fn retention(values: &Values<'_>) -> RetentionConfig {
+    let of_kind = |kind: Kind| {
+        let section = format!("store.retention.{}", kind.as_str());
+        let limits = KindRetention {
+            age: values.duration(&format!("{section}.age")),
+            bytes: values.bytes(&format!("{section}.bytes")),
+        };
+        (limits != KindRetention::default()).then_some((kind, limits))
+    };
+    RetentionConfig {
+        bytes: values.bytes("store.retention.bytes"),
+        kinds: Kind::ALL.into_iter().filter_map(of_kind).collect(),
+    }
 }
 
 fn sink(values: &Values<'_>, name: &str) -> Option<SinkConfig> {

@@ -29,6 +29,7 @@ mod limits;
 pub mod metrics;
 mod params;
 mod query;
+mod retention;
 mod sinks;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,9 @@ use view::View;
 /// memory; further ones wait without.
 const QUESTIONS: usize = 16;
 
+/// Of those, questions that may read much: they share one core, and leave places to the others.
+const HEAVY: usize = 4;
+
 /// What every request may use.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -52,6 +56,7 @@ pub(crate) struct App {
     access: Arc<Access>,
     exports: Arc<Semaphore>,
     questions: Arc<Semaphore>,
+    heavy: Arc<Semaphore>,
     query: QueryLimits,
     turns: Arc<Turns>,
     stop: CancellationToken,
@@ -74,6 +79,7 @@ pub async fn serve(
         access: Arc::new(access),
         exports: Arc::new(Semaphore::new(limits.exports.min(Semaphore::MAX_PERMITS))),
         questions: Arc::new(Semaphore::new(QUESTIONS)),
+        heavy: Arc::new(Semaphore::new(HEAVY)),
         query: limits.query,
         turns: Arc::default(),
         stop: stop.clone(),
@@ -89,6 +95,7 @@ fn router(app: App) -> Router {
         .route("/metrics", get(scrape))
         .merge(api::routes())
         .merge(query::routes())
+        .merge(retention::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
@@ -97,7 +104,7 @@ fn router(app: App) -> Router {
 
 /// The routes, for the index page and for 404s.
 fn paths() -> impl Iterator<Item = &'static &'static str> {
-    api::PATHS.iter().chain(query::PATHS)
+    api::PATHS.iter().chain(query::PATHS).chain(retention::PATHS)
 }
 
 /// What there is, for whoever opens the address in a browser.

@@ -100,16 +100,7 @@ async fn respond(
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let accept = accept.and_then(Format::accepted);
     let asked = Asked::parse(what, &given, accept, place.now_ms).map_err(bad)?;
-    let permit = if asked.is_export() {
-        Arc::clone(&app.exports).try_acquire_owned().map_err(|_| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many exports at a time")
-                .retry_soon()
-        })?
-    } else {
-        // Never closed, so there is a permit to come.
-        let permit = Arc::clone(&app.questions).acquire_owned().await;
-        permit.map_err(|e| ApiError::internal("the question could not be asked", &e))?
-    };
+    let permits = permits(&app, &asked).await?;
     let media_type = asked.format.media_type();
     let deadline = (!asked.is_export()).then(|| Instant::now() + app.query.timeout);
     let heavy = asked.is_heavy();
@@ -121,7 +112,7 @@ async fn respond(
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let mut under_way =
         UnderWay { chunks, stop: bounds.stop.clone(), deadline, service: app.stop.clone() };
-    let work = Work { view: Arc::clone(&app.view), place, asked, bounds, sender, _permit: permit };
+    let work = Work { view: Arc::clone(&app.view), place, asked, bounds, sender, permits };
     work.start(heavy)?;
     let first = match under_way.next().await {
         Some(Ok(chunk)) => chunk,
@@ -149,6 +140,24 @@ async fn respond(
         }
     });
     Ok(([(header::CONTENT_TYPE, media_type)], Body::from_stream(rest)).into_response())
+}
+
+/// The question's place among those that are answered; waited for no longer than an answer is.
+async fn permits(app: &App, asked: &Asked) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
+    let busy = |what| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, what).retry_soon();
+    if asked.is_export() {
+        let permit = Arc::clone(&app.exports).try_acquire_owned();
+        return permit.map(|permit| vec![permit]).map_err(|_| busy("too many exports at a time"));
+    }
+    let waited = tokio::time::timeout(app.query.timeout, async {
+        let mut permits = Vec::new();
+        if asked.is_heavy() {
+            permits.push(Arc::clone(&app.heavy).acquire_owned().await.ok()?);
+        }
+        permits.push(Arc::clone(&app.questions).acquire_owned().await.ok()?);
+        Some(permits)
+    });
+    waited.await.ok().flatten().ok_or_else(|| busy("too many questions at a time"))
 }
 
 /// An answer under way, seen from the client. Dropped with the connection, it ends the thread.
@@ -199,7 +208,7 @@ struct Work {
     asked: Asked,
     bounds: Bounds,
     sender: mpsc::Sender<Result<Bytes, AskError>>,
-    _permit: OwnedSemaphorePermit,
+    permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Work {
@@ -220,12 +229,18 @@ impl Work {
     }
 
     fn run(self) {
-        let Self { view, place, asked, bounds, sender, _permit } = self;
+        let Self { view, place, asked, bounds, sender, permits } = self;
         let begun = std::time::Instant::now();
         let mut chunks = Chunks { sender: &sender, chunk: Vec::new() };
-        let answered =
-            ask::answer(&place, &asked, &bounds, &mut chunks).and_then(|()| Ok(chunks.end()?));
+        let answered = ask::answer(&place, &asked, &bounds, &mut chunks)
+            .and_then(|()| Ok(chunks.send_what_is_left()?));
         metrics::histogram!("loushan_query_seconds").record(begun.elapsed());
+        // Before the end is told: whoever asks again upon it finds the place free.
+        drop((permits, place));
+        if answered.is_ok() {
+            // The end. A client that is gone needs none.
+            drop(sender.blocking_send(Ok(Bytes::new())));
+        }
         if let Err(error) = answered {
             let how = match &error {
                 AskError::Query(error) => {
@@ -259,12 +274,9 @@ impl Chunks<'_> {
         self.sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// The last chunk, and the empty one behind it that says so.
-    fn end(mut self) -> io::Result<()> {
-        if !self.chunk.is_empty() {
-            self.send()?;
-        }
-        self.send()
+    /// An empty chunk would be taken for the end.
+    fn send_what_is_left(mut self) -> io::Result<()> {
+        if self.chunk.is_empty() { Ok(()) } else { self.send() }
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod questions;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -19,9 +20,11 @@ use tokio::task::JoinHandle;
 
 use super::view::{Answer, Conservation, Span, ViewError};
 use super::*;
+use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::{Component, Condition, Readiness};
 use crate::sink::SinkStatus;
+use crate::sink::embedded::Store;
 
 const ROWS: u64 = 20_000;
 
@@ -32,6 +35,7 @@ struct Fake {
     broken: AtomicBool,
     endless: AtomicBool,
     commands: OnceLock<Commands>,
+    store: OnceLock<Store>,
 }
 
 fn device() -> Imei {
@@ -98,6 +102,11 @@ impl View for Fake {
         Vec::new()
     }
 
+    fn place(&self) -> Option<Place> {
+        let store = self.store.get()?.clone();
+        Some(Place { store, registry: None, now_ms: 1_795_564_800_000 })
+    }
+
     fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError> {
         Ok(Answer { value: (imei == device()).then(|| row(9)), as_of_lsn: 9 })
     }
@@ -154,6 +163,10 @@ impl Server {
 
     /// As if the listener were on loopback, or were not.
     async fn start_as(loopback: bool) -> Self {
+        Self::start_with(loopback, LIMITS).await
+    }
+
+    async fn start_with(loopback: bool, limits: HttpLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fake, stop) = (Arc::new(Fake::default()), CancellationToken::new());
@@ -164,7 +177,7 @@ impl Server {
         let admin = BearerToken::draw().unwrap();
         let token = admin.reveal().to_owned();
         let access = Access::new(Arc::new(directory), admin, loopback);
-        let task = tokio::spawn(serve(listener, None, view, metrics, access, LIMITS, stop.clone()));
+        let task = tokio::spawn(serve(listener, None, view, metrics, access, limits, stop.clone()));
         Self { fake, address, token, stop, task }
     }
 
@@ -210,7 +223,7 @@ async fn errors_name_parameter_value_and_what_is_accepted() {
         ("/api/v1/readings/export?after_lsn=-1", "after_lsn", "-1"),
         ("/api/v1/stations?page=2", "page", "2"),
     ] {
-        let (status, body) = server.get(&path).await;
+        let (status, body) = server.get(path).await;
         assert_eq!((status, body["parameter"].as_str()), (400, Some(parameter)), "{path}");
         assert_eq!(body["value"].as_str(), Some(value), "{path}");
         assert!(body["accepted"].is_string() && body["error"].is_string(), "{path}");

@@ -9,6 +9,7 @@
 //! | `log/` | the write-ahead log |
 //! | `pipeline.snapshot` | the pipeline's state at an lsn |
 //! | `store/` | the embedded store |
+//! | `snapshots/` | copies of it that were asked for |
 //! | `dead-letter/` | what was rejected |
 //! | `broker/` | retained messages, sessions, and messages for absent clients ([`persist`]) |
 //! | `sinks/NAME/` | the cursor of a sink that writes to a server, and what that refused; of the one called *influx* in `influx/`, if that is there already |

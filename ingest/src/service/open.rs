@@ -22,7 +22,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::readiness::{Component, Condition, Health};
 use crate::registry::{Registry, RegistryLimits};
 use crate::sink::dead_letter::DeadLetterSink;
-use crate::sink::embedded::{EmbeddedSink, Store};
+use crate::sink::embedded::{EmbeddedSink, Store, Upkeep};
 use crate::sink::influx::InfluxSink;
 use crate::sink::{SinkState, SinkStatus};
 
@@ -116,6 +116,9 @@ pub(super) fn open(
     let (store, embedded) =
         Store::open(Arc::clone(io), &store_dir(data), config.embedded.clone(), log_id)?;
     stored.opened(store.clone());
+    let upkeep =
+        Upkeep { clock: clock.clone(), free_floor_bytes: config.pipeline.log.free_floor_bytes };
+    let embedded = embedded.with_upkeep(upkeep);
     let status = SinkStatus::new("embedded");
     let paused = sinks.local(&status);
     let embedded = Local { sink: embedded, status, paused };

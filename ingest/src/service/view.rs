@@ -130,6 +130,9 @@ impl View for ServiceView {
             );
             readiness.note(Component::Durability, Condition::amber(what));
         }
+        if let Some(trouble) = self.store.upkeep_trouble() {
+            readiness.note(Component::Embedded, Condition::amber(trouble));
+        }
         if let Some(fault) = self.directory.fault() {
             let what = format!("{fault}; until then the users and rights of before hold");
             readiness.note(Component::Identity, Condition::amber(what));

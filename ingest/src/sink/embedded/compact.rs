@@ -78,6 +78,9 @@ pub(super) enum CompactError {
     /// Another change took a file first.
     #[error("a file was taken out meanwhile")]
     Overtaken,
+    /// This file cannot be read now.
+    #[error("{path}: {why}", path = path.display())]
+    Unread { id: u64, path: PathBuf, why: std::io::Error },
     /// This file must be left alone.
     #[error("{path}: {why}", path = path.display())]
     LeaveAlone { id: u64, path: PathBuf, why: String },
@@ -232,7 +235,7 @@ impl Step<'_> {
 
     fn unreadable(&self, file: &FileEntry, why: QueryError) -> CompactError {
         match why {
-            QueryError::Io { path, why } => CompactError::Io { path, why },
+            QueryError::Io { path, why } => CompactError::Unread { id: file.id, path, why },
             why => self.left_alone(file, why.to_string()),
         }
     }

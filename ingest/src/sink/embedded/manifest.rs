@@ -272,9 +272,8 @@ impl Manifest {
         &self.contents
     }
 
-    /// The bytes of a manifest that says what this one said at some moment.
-    pub(super) fn copy(&self, contents: &Contents) -> io::Result<Vec<u8>> {
-        whole(self.log_id, contents)
+    pub(super) fn log_id(&self) -> LogId {
+        self.log_id
     }
 
     /// Commits a change: when this returns well, it is durable; when it fails, the change may or may
@@ -310,7 +309,7 @@ impl Manifest {
 }
 
 /// A manifest with everything in one record.
-fn whole(log_id: LogId, contents: &Contents) -> io::Result<Vec<u8>> {
+pub(super) fn whole(log_id: LogId, contents: &Contents) -> io::Result<Vec<u8>> {
     let header = Header { n: 0, loushan_manifest: FORMAT, log: log_id.to_string() };
     let mut bytes = line(&header)?;
     bytes.extend(record_line(1, contents, contents.files.values(), &[])?);

@@ -19,6 +19,13 @@
 //! thus in exactly one place for every query at every moment, and after a crash it is in a file
 //! below the cursor or comes out of the log again above it (invariants I3 and I6).
 //!
+//! # Life of a file
+//! A thread of low priority (`upkeep`) merges small files of a day into larger ones while the day is
+//! live and into few when it is quiet (`compact`), and removes days that are kept no longer
+//! (`retain`). Each step is **one record of the manifest** that adds and takes out files and leaves
+//! the cursor where it is. A file that was taken out is deleted when no question holds a version that
+//! names it (`graves`); a copy of one version for others is a [`Snapshot`].
+//!
 //! # What is never done
 //! * A file is never changed after its rename, and its number never used again.
 //! * The cursor never moves but by the record that adds the rows below it.
@@ -49,7 +56,7 @@ mod sink;
 mod snapshot;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
 mod write;
 

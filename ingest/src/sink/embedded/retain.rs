@@ -106,7 +106,7 @@ pub struct Removal {
 }
 
 /// The kind whose limits a table's files are under.
-fn kind_of(table: Table) -> Kind {
+pub(super) fn kind_of(table: Table) -> Kind {
     table.kind().unwrap_or(Kind::Water)
 }
 

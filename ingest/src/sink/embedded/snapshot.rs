@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::{self, partition_path};
+use super::manifest::{self, Contents, partition_path};
 use super::store::Store;
 use crate::io::write_all_at;
 
@@ -67,36 +67,17 @@ impl Store {
             return Err(SnapshotError::Name(name.chars().take(MAX_NAME).collect()));
         }
         let path = parent.join(name);
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |why| SnapshotError::Io { path, why }
-        };
-        let io = &*self.0.io;
-        if io.exists(&path).map_err(failed(&path))? {
+        // Of two of one name the second one finds the first, and does not clear it away.
+        let _one_at_a_time = self.0.snapshots.lock();
+        if self.0.io.exists(&path).map_err(failed(&path))? {
             return Err(SnapshotError::Exists(path));
         }
         // As long as we hold it none of its files is deleted.
         let contents = Arc::clone(&self.0.state.read().files);
-        let mut folders = BTreeSet::new();
-        for file in contents.files.values() {
-            let folder = path.join(partition_path(file.table, file.day));
-            if folders.insert(folder.clone()) {
-                io.create_dir_all(&folder).map_err(failed(&folder))?;
-            }
-            let (from, to) = (self.0.dir.join(file.path()), path.join(file.path()));
-            io.link_or_copy(&from, &to).map_err(failed(&to))?;
+        if let Err(e) = self.write_snapshot(&contents, &path) {
+            self.remove_snapshot(&contents, &path);
+            return Err(e);
         }
-        io.create_dir_all(&path).map_err(failed(&path))?;
-        folders.iter().try_for_each(|folder| io.sync_dir(folder).map_err(failed(folder)))?;
-        let named = path.join(manifest::NAME);
-        let write = || {
-            let bytes = self.0.manifest.lock().copy(&contents)?;
-            let file = io.create_new(&named)?;
-            write_all_at(&*file, &bytes, 0)?;
-            file.sync_data()?;
-            io.sync_dir(&path)
-        };
-        write().map_err(failed(&named))?;
         let files = contents.files.values();
         let readings = files.clone().filter(|file| file.table.kind().is_some());
         Ok(Snapshot {
@@ -107,4 +88,57 @@ impl Store {
             path,
         })
     }
+
+    fn write_snapshot(&self, contents: &Contents, path: &Path) -> Result<(), SnapshotError> {
+        let io = &*self.0.io;
+        let folders = folders(contents, path);
+        for folder in folders.iter().chain([&path.to_owned()]) {
+            io.create_dir_all(folder).map_err(failed(folder))?;
+        }
+        for file in contents.files.values() {
+            let (from, to) = (self.0.dir.join(file.path()), path.join(file.path()));
+            io.link_or_copy(&from, &to).map_err(failed(&to))?;
+        }
+        folders.iter().try_for_each(|folder| io.sync_dir(folder).map_err(failed(folder)))?;
+        let named = path.join(manifest::NAME);
+        let write = || {
+            let log_id = self.0.manifest.lock().log_id();
+            let bytes = manifest::whole(log_id, contents)?;
+            let file = io.create_new(&named)?;
+            write_all_at(&*file, &bytes, 0)?;
+            file.sync_data()?;
+            io.sync_dir(path)
+        };
+        write().map_err(failed(&named))
+    }
+
+    /// Removes what there is of a snapshot. What cannot be removed stays, without a manifest.
+    fn remove_snapshot(&self, contents: &Contents, path: &Path) {
+        let io = &*self.0.io;
+        let made = contents.files.values().map(|file| path.join(file.path()));
+        for file in std::iter::once(path.join(manifest::NAME)).chain(made) {
+            if let Err(e) = io.remove_file(&file)
+                && e.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %file.display(), error = %e, "a part of a snapshot stays");
+            }
+        }
+        let folders = folders(contents, path);
+        let above: BTreeSet<&Path> = folders.iter().flat_map(|folder| folder.parent()).collect();
+        for folder in folders.iter().map(PathBuf::as_path).chain(above).chain([path]) {
+            let gone = io.remove_empty_dir(folder);
+            tracing::debug!(folder = %folder.display(), ?gone, "a snapshot's folder");
+        }
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError + use<> {
+    let path = path.to_owned();
+    move |why| SnapshotError::Io { path, why }
+}
+
+/// The folders of its days.
+fn folders(contents: &Contents, path: &Path) -> BTreeSet<PathBuf> {
+    let days = contents.files.values().map(|file| partition_path(file.table, file.day));
+    days.map(|day| path.join(day)).collect()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use loushan_schemas::kind::Kind;
 use parking_lot::{Mutex, RwLock};
 
 use super::graves::Graves;
@@ -14,7 +15,7 @@ use super::scan::Files;
 use super::schema::Table;
 use super::sink::EmbeddedSink;
 use super::upkeep::Trouble;
-use super::{EmbeddedConfig, OpenError};
+use super::{EmbeddedConfig, OpenError, Removal, RetentionConfig, retain};
 use crate::io::Io;
 use crate::pipeline::frame::DurableFrame;
 use crate::wal::LogId;
@@ -38,6 +39,10 @@ pub(super) struct Shared {
     pub(super) next_file: AtomicU64,
     /// Files that are the store's no more, as long as somebody may read them.
     pub(super) graves: Graves,
+    /// Held by whoever takes a snapshot.
+    pub(super) snapshots: Mutex<()>,
+    /// How long what is stored is kept.
+    pub(super) retention: RetentionConfig,
     /// What keeps the upkeep from its work.
     pub(super) trouble: Mutex<Trouble>,
     /// Held for moments only: to look, to push frames, to publish a commit.
@@ -110,7 +115,8 @@ impl Store {
     }
 
     /// Opens the store in `dir`, or makes one, for the log with that id: readers' side and sink.
-    /// Deletes files of the store that no record of the manifest names (a flush that was cut off).
+    /// Deletes files of the store that no record of the manifest names (a flush that was cut off, or
+    /// what was merged or had expired and was still being read).
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -126,7 +132,7 @@ impl Store {
         };
         io.create_dir_all(dir).map_err(failed(dir))?;
         let found = Manifest::find(&*io, dir)?;
-        let present = data_files(&*io, dir)?;
+        let (present, empty) = data_files(&*io, dir)?;
         if let (None, Some(path)) = (&found, present.first()) {
             return Err(OpenError::NoManifest { path: dir.join(path) });
         }
@@ -137,25 +143,11 @@ impl Store {
             check_size(&*io, &dir.join(file.path()), file.bytes)?;
         }
         for stray in present.iter().filter(|path| !named.contains(*path)) {
-            tracing::info!(file = %stray.display(), "deleted a file of an unfinished flush");
+            tracing::info!(file = %stray.display(), "deleted a file that no version of the store names");
             io.remove_file(&dir.join(stray)).map_err(failed(&dir.join(stray)))?;
         }
-        let position = contents.cursor;
-        let shared = Arc::new(Shared {
-            files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
-            io,
-            dir: dir.to_owned(),
-            manifest: Mutex::new(manifest),
-            next_file: AtomicU64::new(contents.next_file),
-            graves: Graves::default(),
-            trouble: Mutex::default(),
-            state: RwLock::new(State {
-                files: contents,
-                flushing: None,
-                active: Memtable::default(),
-                position,
-            }),
-        });
+        remove_empty_days(&*io, dir, &empty);
+        let shared = Arc::new(Shared::new(io, dir, &config, manifest));
         Ok((Self(Arc::clone(&shared)), EmbeddedSink::new(shared, config)))
     }
 
@@ -171,22 +163,7 @@ impl Store {
     ) -> Result<Option<Self>, OpenError> {
         let Some(found) = Manifest::find(&*io, dir)? else { return Ok(None) };
         let manifest = Manifest::read_only(Arc::clone(&io), dir, found);
-        let contents = Arc::clone(manifest.contents());
-        Ok(Some(Self(Arc::new(Shared {
-            files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
-            io,
-            dir: dir.to_owned(),
-            manifest: Mutex::new(manifest),
-            next_file: AtomicU64::new(contents.next_file),
-            graves: Graves::default(),
-            trouble: Mutex::default(),
-            state: RwLock::new(State {
-                position: contents.cursor,
-                files: contents,
-                flushing: None,
-                active: Memtable::default(),
-            }),
-        }))))
+        Ok(Some(Self(Arc::new(Shared::new(io, dir, config, manifest)))))
     }
 
     /// The sink's cursor: everything of the log up to here is in files.
@@ -206,6 +183,49 @@ impl Store {
     pub fn max_lsn(&self) -> u64 {
         let state = self.0.state.read();
         state.position.max(state.files.next_lsn.saturating_sub(1))
+    }
+
+    /// How much each kind has of each day, `YYYY-MM-DD`. Of water's intervals the bytes and files
+    /// count, and not the rows, which are no readings.
+    #[must_use]
+    pub fn days(&self) -> BTreeMap<(Kind, String), TableStats> {
+        let files = Arc::clone(&self.0.state.read().files);
+        let mut days: BTreeMap<(Kind, String), TableStats> = BTreeMap::new();
+        for file in files.files.values() {
+            let kind = retain::kind_of(file.table);
+            let day = days.entry((kind, manifest::date_of(file.day))).or_default();
+            day.files += 1;
+            day.rows += if file.table.kind().is_some() { file.rows } else { 0 };
+            day.bytes += file.bytes;
+        }
+        days
+    }
+
+    /// What retention would remove now. Nothing is changed.
+    #[must_use]
+    pub fn expired(&self, now_ms: i64) -> Vec<Removal> {
+        let files = Arc::clone(&self.0.state.read().files);
+        retain::plan(&files, &self.0.retention, now_ms)
+    }
+
+    /// Removes what retention is to remove now; returns what went. Blocks.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written: nothing was removed then, as far as anybody sees.
+    pub fn expire(&self, now_ms: i64) -> std::io::Result<Vec<Removal>> {
+        retain::run(&self.0, &self.0.retention, now_ms)
+    }
+
+    /// How long what is stored is kept.
+    #[must_use]
+    pub fn retention(&self) -> &RetentionConfig {
+        &self.0.retention
+    }
+
+    /// Where snapshots are kept that are asked for by name alone.
+    #[must_use]
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.0.dir.with_file_name("snapshots")
     }
 
     /// What keeps the store's upkeep from its work, for people.
@@ -248,6 +268,27 @@ pub(super) struct Taken {
 }
 
 impl Shared {
+    fn new(io: Arc<dyn Io>, dir: &Path, config: &EmbeddedConfig, manifest: Manifest) -> Self {
+        let files = Arc::clone(manifest.contents());
+        Self {
+            files: Files::new(Arc::clone(&io), dir.to_owned(), config.footer_cache_bytes),
+            io,
+            dir: dir.to_owned(),
+            manifest: Mutex::new(manifest),
+            next_file: AtomicU64::new(files.next_file),
+            graves: Graves::default(),
+            snapshots: Mutex::default(),
+            retention: config.retention.clone(),
+            trouble: Mutex::default(),
+            state: RwLock::new(State {
+                position: files.cursor,
+                files,
+                flushing: None,
+                active: Memtable::default(),
+            }),
+        }
+    }
+
     /// Puts frames into memory, where queries see them from now on.
     pub(super) fn take(&self, frames: &[Arc<DurableFrame>], up_to: u64) -> Taken {
         let mut state = self.state.write();
@@ -314,12 +355,12 @@ impl Shared {
     }
 }
 
-/// The store's data files and what was to become one, against its folder. Others' files are not
-/// looked at.
-fn data_files(io: &dyn Io, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+/// The store's data files and what was to become one, and the days' folders in which there is
+/// nothing, against its folder. Others' files are not looked at.
+fn data_files(io: &dyn Io, dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), OpenError> {
     let list =
         |path: &Path| io.list(path).map_err(|why| OpenError::Io { path: path.to_owned(), why });
-    let mut files = Vec::new();
+    let (mut files, mut empty) = (Vec::new(), Vec::new());
     for kind in list(dir)?.iter().filter(|name| name.starts_with("kind=")) {
         for date in list(&dir.join(kind))?.iter().filter(|name| name.starts_with("date=")) {
             let folder = Path::new(kind).join(date);
@@ -331,9 +372,22 @@ fn data_files(io: &dyn Io, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
                 })
             });
             files.extend(ours.map(|name| folder.join(name)));
+            if names.is_empty() {
+                empty.push(folder);
+            }
         }
     }
-    Ok(files)
+    Ok((files, empty))
+}
+
+/// Removes the folders of days that went. Only now: while the store runs a flush may be about to put
+/// a file there.
+fn remove_empty_days(io: &dyn Io, dir: &Path, folders: &[PathBuf]) {
+    for folder in folders {
+        if let Err(e) = io.remove_empty_dir(&dir.join(folder)) {
+            tracing::debug!(folder = %folder.display(), error = %e, "an empty folder stays");
+        }
+    }
 }
 
 fn check_size(io: &dyn Io, path: &Path, bytes: u64) -> Result<(), OpenError> {

@@ -16,7 +16,7 @@ use super::compact::plan::{Partition, Policy, plan};
 use super::compact::{self, CompactError, Done, Leave};
 use super::manifest::{Contents, DAY_MS, Edit, Level};
 use super::schema::Table;
-use super::store::Shared;
+use super::store::{Shared, TableStats};
 use super::{CompactionConfig, EmbeddedConfig, retain};
 use crate::clock::Clock;
 
@@ -24,6 +24,8 @@ use crate::clock::Clock;
 const LOOK: Duration = Duration::from_secs(60);
 /// How often expired partitions are looked for.
 const RETENTION: Duration = Duration::from_secs(600);
+/// Times that a file may be found unreadable before it is left out until the next start.
+const READS: u32 = 5;
 /// A pause that is worth making.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Behind everything else, and yet not starved by a machine that is always busy.
@@ -135,6 +137,8 @@ pub(super) struct Keeper {
     config: EmbeddedConfig,
     outside: Upkeep,
     bell: Arc<Bell>,
+    /// Files that could not be read, and how often.
+    unread: BTreeMap<u64, u32>,
     /// A step whose files are written and whose commit failed.
     uncommitted: Option<(Box<Edit>, Done)>,
     /// By partition the newest file of a flush, and when it was seen first.
@@ -157,6 +161,7 @@ impl Keeper {
             config: config.clone(),
             outside,
             bell,
+            unread: BTreeMap::new(),
             uncommitted: None,
             arrivals: BTreeMap::new(),
             expiry_looked_for: None,
@@ -245,17 +250,22 @@ impl Keeper {
             CompactError::Overtaken => return Turn::Again,
             CompactError::NoRoom { .. } => "no_room",
             CompactError::LeaveAlone { .. } => "left_alone",
-            CompactError::Io { .. } | CompactError::Commit { .. } => "io",
+            CompactError::Io { .. } | CompactError::Unread { .. } | CompactError::Commit { .. } => {
+                "io"
+            }
             CompactError::Rows { .. } | CompactError::Encode { .. } => "defect",
         };
         metrics::counter!("loushan_store_compaction_failures_total", "reason" => reason)
             .increment(1);
         let what = error.to_string();
         match error {
-            CompactError::LeaveAlone { id, .. } => {
-                tracing::error!(file = what, "a file of the store is left out of merging");
-                self.shared.trouble.lock().left_alone.insert(id, what);
-                return Turn::Again;
+            CompactError::LeaveAlone { id, .. } => return self.leave_alone(id, what),
+            CompactError::Unread { id, .. } => {
+                let times = self.unread.entry(id).or_default();
+                *times += 1;
+                if *times >= READS {
+                    return self.leave_alone(id, what);
+                }
             }
             CompactError::Commit { edit, done, .. } => self.uncommitted = Some((edit, done)),
             _ => {}
@@ -264,6 +274,14 @@ impl Keeper {
         let pause = self.retry;
         self.retry = (self.retry * 2).min(self.config.retry_longest.max(LOOK));
         Turn::Pause(pause)
+    }
+
+    /// One file must not keep all others from being merged.
+    fn leave_alone(&mut self, id: u64, what: String) -> Turn {
+        tracing::error!(file = what, "a file of the store is left out of merging");
+        self.unread.remove(&id);
+        self.shared.trouble.lock().left_alone.insert(id, what);
+        Turn::Again
     }
 
     fn trouble(&self, waits: Option<String>) {
@@ -303,10 +321,10 @@ impl Keeper {
     /// Removes what has expired, when it is time to look.
     fn expire(&mut self) {
         let looked = self.expiry_looked_for.map(|at| at.elapsed());
-        if self.config.retention.is_none() || looked.is_some_and(|since| since < RETENTION) {
+        if self.shared.retention.is_none() || looked.is_some_and(|since| since < RETENTION) {
             return;
         }
-        match retain::run(&self.shared, &self.config.retention, self.outside.clock.now().ms()) {
+        match retain::run(&self.shared, &self.shared.retention, self.outside.clock.now().ms()) {
             Ok(_) => self.expiry_looked_for = Some(Instant::now()),
             // Disk that is not freed; the next look tries again.
             Err(e) => tracing::warn!(error = %e, "expired partitions cannot be removed"),
@@ -314,34 +332,34 @@ impl Keeper {
     }
 
     /// Figures that are looked up.
+    #[allow(clippy::cast_precision_loss)] // gauges are doubles
     fn record(&self) {
         let contents = Arc::clone(&self.shared.state.read().files);
-        let mut files: BTreeMap<Table, (u64, u64, u64, i64)> = BTreeMap::new();
-        for table in Table::ALL {
-            files.insert(table, (0, 0, 0, i64::MAX));
-        }
+        let mut tables: BTreeMap<Table, (TableStats, i64)> = Table::ALL
+            .into_iter()
+            .map(|table| (table, (TableStats::default(), i64::MAX)))
+            .collect();
         for file in contents.files.values() {
-            let of = files.entry(file.table).or_insert((0, 0, 0, i64::MAX));
-            *of = (of.0 + 1, of.1 + file.rows, of.2 + file.bytes, of.3.min(file.day));
+            if let Some((stats, oldest)) = tables.get_mut(&file.table) {
+                stats.files += 1;
+                stats.rows += file.rows;
+                stats.bytes += file.bytes;
+                *oldest = file.day.min(*oldest);
+            }
         }
-        #[allow(clippy::cast_precision_loss)] // gauges are doubles
-        for (table, (files, rows, bytes, oldest)) in files {
-            let table = table.as_str();
-            metrics::gauge!("loushan_store_files", "table" => table).set(files as f64);
-            metrics::gauge!("loushan_store_rows", "table" => table).set(rows as f64);
-            metrics::gauge!("loushan_store_bytes", "table" => table).set(bytes as f64);
-            let oldest = if files == 0 { 0 } else { oldest.saturating_mul(DAY_MS / 1000) };
-            metrics::gauge!("loushan_store_oldest_day_seconds", "table" => table)
-                .set(oldest as f64);
+        for (table, (stats, oldest)) in tables {
+            let label = [("table", table.as_str())];
+            metrics::gauge!("loushan_store_files", &label).set(stats.files as f64);
+            metrics::gauge!("loushan_store_rows", &label).set(stats.rows as f64);
+            metrics::gauge!("loushan_store_bytes", &label).set(stats.bytes as f64);
+            let oldest = if stats.files == 0 { 0 } else { oldest.saturating_mul(DAY_MS / 1000) };
+            metrics::gauge!("loushan_store_oldest_day_seconds", &label).set(oldest as f64);
         }
         let (files, bytes) = self.shared.graves.waiting();
+        metrics::gauge!("loushan_store_removed_files_read").set(files as f64);
+        metrics::gauge!("loushan_store_removed_bytes_read").set(bytes as f64);
         let left_alone = self.shared.trouble.lock().left_alone.len();
-        #[allow(clippy::cast_precision_loss)] // gauges are doubles
-        {
-            metrics::gauge!("loushan_store_removed_files_read").set(files as f64);
-            metrics::gauge!("loushan_store_removed_bytes_read").set(bytes as f64);
-            metrics::gauge!("loushan_store_files_left_alone").set(left_alone as f64);
-        }
+        metrics::gauge!("loushan_store_files_left_alone").set(left_alone as f64);
     }
 }
 

@@ -7,19 +7,25 @@ use bytes::Bytes;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::row::Row;
 use loushan_schemas::sample;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::super::block::checksums;
 use super::super::decode;
 use super::super::schema::{Purpose, Table};
-use super::{TableWriter, WriteError, reading_batch};
+use super::{TableWriter, WriteError, imei_number, reading_batch};
 use crate::io::sim::SimIo;
 use crate::io::{Io, read_all};
 
 const TABLE: Table = Table::Readings(Kind::Elevator);
 
+/// With sequence numbers in no order, not even in their differences: they do not compress, and few
+/// rows make many blocks.
 fn rows(count: u32) -> Vec<Row> {
-    (0..count).map(|n| sample::row(Kind::Elevator, n)).collect()
+    let mut rows: Vec<Row> = (0..count).map(|n| sample::row(Kind::Elevator, n)).collect();
+    for row in &mut rows {
+        row.reading.seq = xxhash_rust::xxh3::xxh3_64(&row.lsn.to_le_bytes());
+    }
+    rows
 }
 
 #[test]
@@ -73,4 +79,27 @@ fn a_full_disk_is_told_apart_from_columns_that_do_not_fit() {
     let other = reading_batch(Kind::Smoke, &rows.iter().collect::<Vec<_>>()).unwrap();
     let refused = new("/store/other").write(&other).unwrap_err();
     assert!(matches!(&refused, WriteError::Encode(_)), "{refused:?}");
+}
+
+#[test]
+fn a_file_that_stays_has_a_bloom_filter_on_the_device_and_a_flushs_has_none() {
+    let io = SimIo::new();
+    io.create_dir_all(Path::new("/store")).unwrap();
+    let rows = rows(5000);
+    let batch = reading_batch(Kind::Elevator, &rows.iter().collect::<Vec<_>>()).unwrap();
+    let filter = |name: &str, purpose| {
+        let path = Path::new("/store").join(name);
+        let mut writer = TableWriter::new(TABLE, purpose, io.create_new(&path).unwrap()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let bytes = Bytes::from(read_all(&io, &path).unwrap());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        reader.get_row_group_column_bloom_filter(0, 0).unwrap()
+    };
+    assert!(filter("flushed", Purpose::Flush).is_none());
+    let filter = filter("compacted", Purpose::Compact).unwrap();
+    let number = |n| imei_number(sample::imei(n)).unwrap();
+    assert!((0..5000).all(|n| filter.check(&number(n))));
+    let mistaken = (5000..10_000).filter(|n| filter.check(&number(*n))).count();
+    assert!(mistaken < 200, "{mistaken} of 5000 strangers are let through");
 }

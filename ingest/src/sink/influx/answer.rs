@@ -59,15 +59,23 @@ pub(super) enum Answer {
 /// What a server says of points it does not take.
 ///
 /// InfluxDB 3 lists lines by number, InfluxDB 2's siblings and QuestDB name one or some in their words.
-/// What is said there is a hint: lists end after a hundred lines, and numbers may count otherwise. So
-/// a reading is refused only when it was alone in a request, or all of a request was named
+/// What is said there is a hint: lists end after a hundred lines, and numbers may count otherwise
 /// (`delivery`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct BadPoints {
     /// The server's words for all of it.
     pub(super) words: String,
-    /// Lines it names, counted from 0, each with its words if it has any of its own.
-    pub(super) lines: BTreeMap<usize, String>,
+    /// Lines it names, counted from 0.
+    pub(super) lines: BTreeMap<usize, NamedLine>,
+}
+
+/// What a server says of one line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct NamedLine {
+    /// Its words for this line, if it has any of its own.
+    pub(super) words: String,
+    /// The line, repeated by the server in its own way and perhaps cut short, or nothing.
+    pub(super) repeated: String,
 }
 
 impl Answer {
@@ -135,13 +143,14 @@ fn words(status: StatusCode, text: &str) -> String {
 }
 
 /// The lines an answer names, from 0.
-fn rejected_lines(text: &str) -> BTreeMap<usize, String> {
+fn rejected_lines(text: &str) -> BTreeMap<usize, NamedLine> {
     let mut lines = BTreeMap::new();
-    let mut note = |number: u64, words: &str| {
+    let mut note = |number: u64, words: &str, repeated: &str| {
         if let Some(line) = number.checked_sub(1).and_then(|line| usize::try_from(line).ok())
             && lines.len() < LINES
         {
-            lines.entry(line).or_insert_with(|| shortened(words));
+            let named = || NamedLine { words: shortened(words), repeated: repeated.to_owned() };
+            lines.entry(line).or_insert_with(named);
         }
     };
     let Ok(json) = serde_json::from_str::<Value>(text) else {
@@ -156,26 +165,27 @@ fn rejected_lines(text: &str) -> BTreeMap<usize, String> {
         None => &[],
     };
     for item in items {
+        let text = |key| item.get(key).and_then(Value::as_str).unwrap_or_default();
         if let Some(number) = item.get("line_number").and_then(Value::as_u64) {
-            note(number, item.get("error_message").and_then(Value::as_str).unwrap_or_default());
+            note(number, text("error_message"), text("original_line"));
         }
     }
     if let Some(message) = json.get("message").and_then(Value::as_str) {
         named_lines(message, &mut note);
     }
     if let Some(number) = json.get("line").and_then(Value::as_u64) {
-        note(number, "");
+        note(number, "", "");
     }
     lines
 }
 
 /// `… line 7 …: words` of each line of a text.
-fn named_lines(text: &str, note: &mut impl FnMut(u64, &str)) {
+fn named_lines(text: &str, note: &mut impl FnMut(u64, &str, &str)) {
     for sentence in text.lines().take(LINES) {
         let Some((_, rest)) = sentence.split_once("line ") else { continue };
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         if let Some(number) = rest.get(..digits).and_then(|digits| digits.parse().ok()) {
-            note(number, sentence.trim());
+            note(number, sentence.trim(), "");
         }
     }
 }

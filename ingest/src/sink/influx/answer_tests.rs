@@ -18,7 +18,7 @@ fn reply(status: u16, headers: &[(hyper::header::HeaderName, &str)], body: &[u8]
 
 fn lines(body: &str) -> Vec<(usize, String)> {
     match reply(400, &[], body.as_bytes()) {
-        Answer::BadPoints(bad) => bad.lines.into_iter().collect(),
+        Answer::BadPoints(bad) => bad.lines.into_iter().map(|(n, it)| (n, it.words)).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -77,6 +77,8 @@ fn lines_that_a_server_names_are_found_in_every_dialect() {
     let body = r#"{"error":"parsing failed for write_lp endpoint",
         "data":{"original_line":"a","line_number":3,"error_message":"e"}}"#;
     assert_eq!(lines(body), [(2, "e".to_owned())]);
+    let Answer::BadPoints(bad) = reply(400, &[], body.as_bytes()) else { unreachable!() };
+    assert_eq!(bad.lines[&2].repeated, "a");
     // InfluxDB Cloud and Clustered.
     let body = r#"{"code":"invalid","line":2,"message":"failed to parse line protocol: errors encountered on line(s):\nerror parsing line 2 (1-based): Invalid measurement was provided\nerror parsing line 4 (1-based): Unable to parse timestamp value"}"#;
     assert_eq!(lines(body).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3]);
@@ -159,7 +161,7 @@ fn check(answer: Answer) -> Result<(), TestCaseError> {
         Answer::Stored => {}
         Answer::BadPoints(bad) => {
             prop_assert!(bound(&bad.words) && bad.lines.len() <= LINES);
-            prop_assert!(bad.lines.values().all(|words| bound(words)));
+            prop_assert!(bad.lines.values().all(|it| bound(&it.words)));
         }
         Answer::Again(words, _)
         | Answer::BrokeOff(words)

@@ -1,10 +1,11 @@
 //! Bringing one batch to the server, until every reading in it is stored or refused for good.
 //!
 //! What is refused is divided until it is known which readings are meant. Where the server names
-//! lines, those are set apart first: usually the rest is stored by the next request, and the named
-//! ones are refused by the one after it, instead of a dozen halvings each. A reading is refused only when
-//! it was alone in a request, or when *all* of a request was named: numbers that count otherwise than
-//! we do cost requests, never readings.
+//! lines, those are set apart first: usually the rest is stored by the next request, instead of a
+//! dozen halvings for each. A reading is refused only when it was alone in a request, or when *all* of a
+//! request was named and each line repeated, as InfluxDB 3 does; then all of them are refused at
+//! once. So numbers that count otherwise than we do, and
+//! lines named for nothing, cost requests and never readings.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use hyper::Method;
+use metrics::SharedString;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -154,7 +156,8 @@ impl Courier {
                 }
                 Decided::BadPoints(BadPoints { words, lines }) => {
                     let named = piece.named(batch, &lines);
-                    if piece.suspects && named.len() == piece.len() {
+                    let certain = named.values().all(|unit| unit.repeated);
+                    if piece.suspects && certain && named.len() == piece.len() {
                         all_named = Some(named);
                     } else if !named.is_empty() && named.len() < piece.len() && hints > 0 {
                         hints -= 1;
@@ -178,9 +181,9 @@ impl Courier {
             let named = all_named.unwrap_or_default();
             refused.extend(piece.units().map(|unit| Refusal {
                 unit,
-                words: match named.get(&unit).filter(|own| !own.is_empty()) {
-                    Some(own) => format!("{words}: {own}"),
-                    None => words.clone(),
+                words: match named.get(&unit) {
+                    Some(own) if !own.words.is_empty() => format!("{words}: {}", own.words),
+                    _ => words.clone(),
                 },
             }));
         }
@@ -316,13 +319,11 @@ impl Courier {
         let start = Instant::now();
         let ended = self.http.exchange(Method::POST, &self.write, authorization, content).await;
         let answer = classify(ended, self.now());
-        let sink = || Arc::clone(&self.name);
-        metrics::histogram!("loushan_influx_request_seconds", "sink" => sink())
+        let sink = SharedString::from(Arc::clone(&self.name));
+        metrics::histogram!("loushan_influx_request_seconds", "sink" => sink.clone())
             .record(start.elapsed().as_secs_f64());
-        metrics::counter!(
-            "loushan_influx_requests_total", "sink" => sink(), "answer" => answer.label()
-        )
-        .increment(1);
+        let labels = [("sink", sink), ("answer", answer.label().into())];
+        metrics::counter!("loushan_influx_requests_total", &labels).increment(1);
         answer
     }
 

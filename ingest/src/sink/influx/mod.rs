@@ -28,6 +28,7 @@ mod batch;
 mod bucket;
 mod config;
 mod delivery;
+mod flight;
 mod http;
 mod pace;
 mod piece;
@@ -39,19 +40,16 @@ mod tls;
 mod token;
 mod trouble;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::FutureExt as _;
-use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::task::AbortOnDropHandle;
 
 use self::batch::{Batch, Held, Limits};
 use self::delivery::{Courier, Delivered};
+use self::flight::Flying;
 use self::trouble::Troubles;
 use crate::io::Io;
 use crate::sink::cursor_file::{CursorFile, CursorFileError, LogIdBytes};
@@ -121,64 +119,6 @@ pub struct InfluxSink {
     cursor: Arc<CursorFile>,
     refused: Arc<Mutex<LetterFiles>>,
     status: Arc<SinkStatus>,
-}
-
-type Landed = (Batch, Result<Delivered, InfluxError>);
-
-/// Batches whose delivery has begun and is not settled, oldest first.
-#[derive(Default)]
-struct Flying {
-    deliveries: FuturesOrdered<AbortOnDropHandle<Landed>>,
-    notes: VecDeque<FlightNote>,
-}
-
-/// What is still to be known of a batch that was given away.
-struct FlightNote {
-    bytes: usize,
-    readings: usize,
-    since: Instant,
-}
-
-impl Flying {
-    fn start(&mut self, courier: &Arc<Courier>, batch: Batch) {
-        let note =
-            FlightNote { bytes: batch.memory_bytes(), readings: batch.len(), since: batch.since };
-        self.notes.push_back(note);
-        let courier = Arc::clone(courier);
-        // A task, so that it goes on while another batch is being settled.
-        self.deliveries.push_back(AbortOnDropHandle::new(tokio::spawn(async move {
-            let delivered = courier.deliver(&batch).await;
-            (batch, delivered)
-        })));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.notes.is_empty()
-    }
-
-    fn bytes(&self) -> usize {
-        self.notes.iter().map(|note| note.bytes).sum()
-    }
-
-    fn readings(&self) -> usize {
-        self.notes.iter().map(|note| note.readings).sum()
-    }
-
-    /// The oldest batches that are decided, at least one. Cancel-safe; never comes while nothing flies.
-    async fn landed(&mut self) -> Result<Vec<(Batch, Delivered)>, InfluxError> {
-        if self.notes.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        let mut landed = Vec::new();
-        let mut next = self.deliveries.next().await;
-        while let Some(ended) = next {
-            self.notes.pop_front();
-            let (batch, delivered) = ended.map_err(|_| InfluxError::Interrupted)?;
-            landed.push((batch, delivered?));
-            next = self.deliveries.next().now_or_never().flatten();
-        }
-        Ok(landed)
-    }
 }
 
 /// The gauges of what a sink holds; nothing, once it has ended.
@@ -261,7 +201,7 @@ impl InfluxSink {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let gauges = Gauges::new(&self.name);
         loop {
-            while flying.notes.len() < self.config.connections * BATCHES_PER_CONNECTION
+            while flying.len() < self.config.connections * BATCHES_PER_CONNECTION
                 && let Some(batch) = held.pop()
             {
                 flying.start(&self.courier, batch);
@@ -280,7 +220,7 @@ impl InfluxSink {
             gauges.held_bytes.set(as_f64(bytes as u64));
             let hungry = closing.is_none() && bytes < self.config.held_bytes;
             // While all connections have work the next batch may grow: it could not be sent yet.
-            let idle = flying.notes.len() < self.config.connections;
+            let idle = flying.len() < self.config.connections;
             tokio::select! {
                 landed = flying.landed() => self.settle(landed?, &mut held).await?,
                 fed = feed.next(FEED_BYTES, FEED_WAIT), if hungry => match fed? {
@@ -292,7 +232,7 @@ impl InfluxSink {
                 },
                 () = sleep_until(held.due()), if idle => held.finish(),
                 _ = look.tick() => {
-                    let oldest = flying.notes.front().map(|note| note.since).or(held.oldest());
+                    let oldest = flying.oldest().or(held.oldest());
                     let age = oldest.map(|since| since.elapsed()).unwrap_or_default();
                     gauges.oldest.set(age.as_secs_f64());
                     let after = self.config.late_after;

@@ -5,7 +5,24 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::answer::NamedLine;
 use super::batch::Batch;
+
+/// What a server says of a reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NamedUnit {
+    /// Its words for it, if it has any of its own.
+    pub(super) words: String,
+    /// It repeated the line: it means this point, however it counts.
+    pub(super) repeated: bool,
+}
+
+/// Measurement with tags, and time: a point's key. Servers that repeat a line may write its fields in a
+/// way of their own. No tag of ours has a space in it.
+fn key(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
+    Some((words.next()?, words.next_back()?))
+}
 
 /// Readings of a batch, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +36,7 @@ pub(super) struct Piece {
 impl Piece {
     /// The whole batch.
     pub(super) fn whole(batch: &Batch) -> Self {
-        Self { ranges: vec![0..batch.len()], suspects: false }
+        Self { ranges: std::iter::once(0..batch.len()).collect(), suspects: false }
     }
 
     /// How many readings it has.
@@ -62,31 +79,36 @@ impl Piece {
         (Self { ranges: first, suspects }, Self { ranges: second, suspects })
     }
 
-    /// Its readings that have one of these lines (counted from 0 in this piece's own lines), with the
-    /// words for it.
+    /// Its readings that have one of these lines (counted from 0 in this piece's own lines).
     pub(super) fn named(
         &self,
         batch: &Batch,
-        lines: &BTreeMap<usize, String>,
-    ) -> BTreeMap<usize, String> {
+        lines: &BTreeMap<usize, NamedLine>,
+    ) -> BTreeMap<usize, NamedUnit> {
         let mut named = BTreeMap::new();
         if lines.is_empty() {
             return named;
         }
-        let mut first = 0;
+        let mut number = 0;
         for unit in self.units() {
             let of_unit = batch.lines(&(unit..unit + 1));
-            let end = first + of_unit.iter().filter(|byte| **byte == b'\n').count();
-            if let Some((_, words)) = lines.range(first..end).next() {
-                named.insert(unit, words.clone());
+            for line in of_unit.split_inclusive(|byte| *byte == b'\n') {
+                if let Some(said) = lines.get(&number) {
+                    let repeated = key(said.repeated.as_bytes()) == key(line);
+                    let unit = named.entry(unit).or_insert_with(|| NamedUnit {
+                        words: said.words.clone(),
+                        repeated: false,
+                    });
+                    unit.repeated |= repeated;
+                }
+                number += 1;
             }
-            first = end;
         }
         named
     }
 
     /// Those that were named, and the others.
-    pub(super) fn divided(&self, named: &BTreeMap<usize, String>) -> (Self, Self) {
+    pub(super) fn divided(&self, named: &BTreeMap<usize, NamedUnit>) -> (Self, Self) {
         let (mut suspects, mut rest) = (Vec::new(), Vec::new());
         for unit in self.units() {
             let ranges: &mut Vec<Range<usize>> =
@@ -102,6 +124,8 @@ impl Piece {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use loushan_schemas::kind::Kind;
     use proptest::prelude::*;
 
@@ -115,16 +139,27 @@ mod tests {
         let all = batch.lines(&(0..3));
         let lines = all.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(lines, 6);
+        let texts: Vec<_> = std::str::from_utf8(&all).unwrap().lines().collect();
         for line in 0..lines {
-            let named = Piece::whole(&batch).named(&batch, &BTreeMap::from([(line, "w".into())]));
             let unit = match line {
                 0 => 0,
                 1..=4 => 1,
                 _ => 2,
             };
-            assert_eq!(named, BTreeMap::from([(unit, "w".into())]), "line {line}");
+            let other = texts[if unit == 0 { 5 } else { 0 }];
+            let cut = texts[line].get(..60).unwrap();
+            let own_way = texts[line].replace('"', "");
+            for (repeats, certain) in
+                [("", false), (cut, false), (other, false), (texts[line], true), (&own_way, true)]
+            {
+                let said = NamedLine { words: "w".into(), repeated: repeats.into() };
+                let named = Piece::whole(&batch).named(&batch, &BTreeMap::from([(line, said)]));
+                let expected = NamedUnit { words: "w".into(), repeated: certain };
+                assert_eq!(named, BTreeMap::from([(unit, expected)]), "line {line} {repeats}");
+            }
         }
-        let beyond = BTreeMap::from([(lines, String::new()), (usize::MAX, String::new())]);
+        let said = NamedLine::default();
+        let beyond = BTreeMap::from([(lines, said.clone()), (usize::MAX, said)]);
         assert!(Piece::whole(&batch).named(&batch, &beyond).is_empty());
     }
 
@@ -135,7 +170,8 @@ mod tests {
             named in proptest::collection::btree_set(0..60_usize, 0..20),
         ) {
             let batch = batch((0..count).map(|n| row(Kind::Smoke, n)).collect());
-            let named = named.into_iter().map(|unit| (unit, String::new())).collect();
+            let said = NamedUnit { words: String::new(), repeated: false };
+            let named = named.into_iter().map(|unit| (unit, said.clone())).collect();
             let (suspects, rest) = Piece::whole(&batch).divided(&named);
             let mut all: Vec<usize> = Vec::new();
             for part in [suspects, rest] {

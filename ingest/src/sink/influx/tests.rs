@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod naming;
 mod parallel;
 mod server;
 mod tls;

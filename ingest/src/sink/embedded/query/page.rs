@@ -93,14 +93,24 @@ struct Kept {
 }
 
 impl Kept {
+    /// Whether a row of this place would be kept.
+    fn wants(&self, at: &Position) -> bool {
+        let full = self.rows.len() >= self.most;
+        match self.order {
+            Order::OldestFirst => {
+                self.after.is_none_or(|after| *at > after)
+                    && !(full && self.rows.last_key_value().is_some_and(|(last, _)| at > last))
+            }
+            Order::NewestFirst => {
+                self.after.is_none_or(|after| *at < after)
+                    && !(full && self.rows.first_key_value().is_some_and(|(last, _)| at < last))
+            }
+        }
+    }
+
     fn offer(&mut self, row: Row) {
         let at = Position::of(&row);
-        let wanted = match (self.order, self.after) {
-            (_, None) => true,
-            (Order::OldestFirst, Some(after)) => at > after,
-            (Order::NewestFirst, Some(after)) => at < after,
-        };
-        if !wanted {
+        if !self.wants(&at) {
             return;
         }
         self.rows.insert(at, row);
@@ -159,9 +169,15 @@ impl Store {
         }
         let mut budget = bounds.budget("lower limit, and ask for the next page");
         budget.take(limit.saturating_add(1).saturating_mul(ROW_BYTES))?;
-        let mut kept = Kept { rows: BTreeMap::new(), order, after, most: limit + 1 };
-        for row in view.memory().filter(|row| which.takes(row)) {
-            kept.offer(as_stored(row));
+        let mut kept = Kept { rows: BTreeMap::new(), order, after, most: limit.saturating_add(1) };
+        for (at, row) in view.memory().enumerate() {
+            if at % TIMES == 0 {
+                bounds.stop.check()?;
+            }
+            // Copied only when it will be kept: there may be many.
+            if which.takes(row) && kept.wants(&Position::of(row)) {
+                kept.offer(as_stored(row));
+            }
         }
         let mut days: Vec<_> = which.days(&view.files).into_iter().collect();
         if order == Order::NewestFirst {
@@ -194,7 +210,7 @@ impl Store {
         let mut which = Which { from_ms, to_ms, ..which.clone() };
         // A file is sorted by device: of many devices, the first rows in time are all over it. Their
         // times alone are quick to read, and then say which rows are worth all their columns.
-        if which.device.is_none() && file.rows > LOOK_AHEAD * kept.most as u64 {
+        if which.device.is_none() && file.rows / LOOK_AHEAD > kept.most as u64 {
             self.look_ahead(file, &mut which, kept, bounds)?;
         }
         let ranges = which.ranges(file);
@@ -229,7 +245,7 @@ impl Store {
         let at_end = kept.after.map(|after| after.effective_ms);
         let most = kept.most;
         let mut scan = self.0.files.read(file, wanted)?;
-        let mut first: BinaryHeap<i64> = BinaryHeap::with_capacity(most + 1);
+        let mut first: BinaryHeap<i64> = BinaryHeap::new();
         let sign = if kept.order == Order::NewestFirst { -1 } else { 1 };
         loop {
             let _turn = bounds.turn()?;

@@ -96,6 +96,10 @@ pub(super) fn pages(
         }
         selectors.extend(Vec::<RowSelector>::from(selection));
     }
+    if selectors.iter().all(|selector| !selector.skip) {
+        // A selection of everything would only be looked through.
+        return Ok(None);
+    }
     Ok(Some(RowSelection::from(selectors)))
 }
 

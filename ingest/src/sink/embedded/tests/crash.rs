@@ -16,12 +16,22 @@ use crate::pipeline::frame::DurableFrame;
 
 /// A file system of which only so many more changes are left.
 #[derive(Debug, Clone)]
-struct Fuel {
+pub(super) struct Fuel {
     io: SimIo,
     left: Arc<AtomicI64>,
 }
 
 impl Fuel {
+    /// Without bound yet.
+    pub(super) fn full(io: &SimIo) -> Self {
+        Self { io: io.clone(), left: Arc::new(AtomicI64::new(i64::MAX)) }
+    }
+
+    /// From now on so many changes are left.
+    pub(super) fn leave(&self, changes: i64) {
+        self.left.store(changes, Ordering::SeqCst);
+    }
+
     fn burn(&self) -> io::Result<()> {
         if self.left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { self.alive() }
     }
@@ -124,7 +134,7 @@ fn log() -> Vec<Arc<DurableFrame>> {
     (1..=8).map(|lsn| frame(lsn, rows(lsn))).collect()
 }
 
-fn data_files(io: &SimIo) -> Vec<String> {
+pub(super) fn data_files(io: &SimIo) -> Vec<String> {
     let mut files = Vec::new();
     for kind in io.list(&dir()).unwrap().iter().filter(|name| name.starts_with("kind=")) {
         for date in io.list(&dir().join(kind)).unwrap() {
@@ -141,13 +151,13 @@ fn data_files(io: &SimIo) -> Vec<String> {
 /// whether the second flush came through, and leaves the file system as the crash found it.
 fn run_out(fuel: i64) -> (SimIo, bool) {
     let io = SimIo::new();
-    let tank = Fuel { io: io.clone(), left: Arc::new(AtomicI64::new(i64::MAX)) };
+    let tank = Fuel::full(&io);
     let mut driven = Driven::open(tank.clone());
     let log = log();
     driven.push(&log[..4]);
     driven.flush().unwrap();
     driven.push(&log[4..]);
-    tank.left.store(fuel, Ordering::SeqCst);
+    tank.leave(fuel);
     let done = driven.flush().is_ok();
     // What a query sees does not hang on whether the flush came through.
     if done {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compaction;
 mod crash;
 mod damage;
 mod golden;
@@ -10,4 +11,5 @@ mod model;
 mod questions;
 mod rows;
 mod running;
-mod support;
+pub(crate) mod support;
+mod upkeep;

@@ -9,7 +9,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::Position;
+use super::super::manifest::date_of;
+use super::super::upkeep::Turn;
+use super::super::{KindRetention, Position, RetentionConfig, retain};
+use super::compaction::{config, keeper};
 use super::support::{
     DAY, DAY_MS, Driven, any_kind, any_row, cases, exported, frame, imei, open, rows_of, sorted,
 };
@@ -22,6 +25,9 @@ enum Step {
     BeginFlush,
     FinishFlush,
     FailingFlush(u8),
+    Compact,
+    FailingCompact(u8),
+    Retain(Kind),
     Kill,
     PowerLoss(u64),
     History { device: u64, from: i64, len: i64, limit: usize },
@@ -43,6 +49,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => Just(Step::BeginFlush),
         3 => Just(Step::FinishFlush),
         1 => any::<u8>().prop_map(Step::FailingFlush),
+        3 => Just(Step::Compact),
+        1 => any::<u8>().prop_map(Step::FailingCompact),
+        1 => any_kind().prop_map(Step::Retain),
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(Step::PowerLoss),
         3 => (0..7_u64, from(), len(), 1..20_usize)
@@ -139,6 +148,36 @@ fn check(driven: &Driven, log: &[Arc<DurableFrame>], step: &Step) -> Result<(), 
     Ok(())
 }
 
+/// One failure on the way of a file, or of the manifest.
+fn fault(how: u8) -> Fault {
+    let ops = [Op::Create, Op::Write, Op::Sync, Op::SyncDir, Op::Rename];
+    Fault {
+        op: ops[usize::from(how) % ops.len()],
+        path: if how.is_multiple_of(2) { "MANIFEST".to_owned() } else { String::new() },
+        after: u64::from(how / 16) % 3,
+        times: 1,
+        failure: Failure::Errno(28),
+    }
+}
+
+/// Removes a kind's days before the third one, from the store and from the list.
+fn remove(driven: &Driven, kind: Kind, log: &mut [Arc<DurableFrame>]) {
+    let limits = KindRetention { age: None, bytes: Some(0) };
+    let config = RetentionConfig { bytes: None, kinds: [(kind, limits)].into() };
+    let cursor = driven.store.cursor();
+    let went = retain::run(&driven.store.0, &config, DAY + 2 * DAY_MS).unwrap();
+    let gone = |row: &Row| {
+        let day = date_of(row.reading.times.effective.ms().div_euclid(DAY_MS));
+        // What is in memory is of no day yet.
+        row.lsn <= cursor
+            && went.iter().any(|went| (went.kind, &went.date) == (row.reading.kind(), &day))
+    };
+    for at in log {
+        let rows = at.rows.iter().filter(|row| !gone(row)).cloned().collect();
+        *at = frame(at.lsn, rows);
+    }
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 
@@ -146,6 +185,7 @@ proptest! {
     fn every_answer_is_that_of_a_list_of_the_rows(steps in vec(any_step(), 1..40)) {
         let mut io = SimIo::new();
         let mut driven = reopen(&io, &[]);
+        let mut upkeep = keeper(&driven.store, &config());
         let mut log: Vec<Arc<DurableFrame>> = Vec::new();
         for step in &steps {
             match step {
@@ -161,28 +201,33 @@ proptest! {
                     driven.finish().unwrap();
                 }
                 Step::FailingFlush(how) => {
-                    let ops = [Op::Create, Op::Write, Op::Sync, Op::SyncDir, Op::Rename];
-                    let fault = Fault {
-                        op: ops[usize::from(*how) % ops.len()],
-                        path: if how % 2 == 0 { "MANIFEST".to_owned() } else { String::new() },
-                        after: u64::from(how / 16) % 3,
-                        times: 1,
-                        failure: Failure::Errno(28),
-                    };
-                    io.inject(fault);
+                    io.inject(fault(*how));
                     driven.begin();
                     // Whether it fails or the fault was never met, no row may be lost or doubled.
                     let _either = driven.finish();
                     io.clear_faults();
                 }
+                Step::Compact => {
+                    upkeep.turn();
+                    driven.store.0.clear_graves();
+                }
+                Step::FailingCompact(how) => {
+                    io.inject(fault(*how));
+                    upkeep.turn();
+                    driven.store.0.clear_graves();
+                    io.clear_faults();
+                }
+                Step::Retain(kind) => remove(&driven, *kind, &mut log),
                 Step::Kill => {
                     io = io.kill();
                     driven = reopen(&io, &log);
+                    upkeep = keeper(&driven.store, &config());
                 }
                 Step::PowerLoss(seed) => {
                     let mode = if seed % 2 == 0 { PowerLoss::ForgetAll } else { PowerLoss::RandomPart };
                     io = io.power_loss(*seed, mode);
                     driven = reopen(&io, &log);
+                    upkeep = keeper(&driven.store, &config());
                 }
                 question => check(&driven, &log, question)?,
             }
@@ -194,6 +239,7 @@ proptest! {
         prop_assert_eq!(exported(&driven.store, 0), rows_of(&log));
         driven.flush().unwrap();
         prop_assert_eq!(driven.store.stats().memory_rows, 0);
+        while upkeep.turn() == Turn::Again {}
         prop_assert_eq!(exported(&driven.store, 0), rows_of(&log));
     }
 }

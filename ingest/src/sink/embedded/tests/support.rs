@@ -20,11 +20,12 @@ use proptest::prelude::*;
 use super::super::flush::{FlushError, Flusher};
 use super::super::{EmbeddedConfig, EmbeddedSink, Store};
 use crate::io::Io;
+use crate::io::sim::SimIo;
 use crate::pipeline::frame::DurableFrame;
 use crate::wal::LogId;
 
 /// 2026-11-24 00:00 UTC.
-pub(super) const DAY: i64 = 1_795_478_400_000;
+pub(crate) const DAY: i64 = 1_795_478_400_000;
 pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// So many cases of a property; the environment may ask for more.
@@ -37,7 +38,7 @@ pub(super) fn log_id() -> LogId {
     LogId::from_bytes(*b"the log of tests")
 }
 
-pub(super) fn imei(n: u64) -> Imei {
+pub(crate) fn imei(n: u64) -> Imei {
     Imei::from_body(86_000_000_000_000 + n)
 }
 
@@ -119,7 +120,7 @@ pub(super) fn any_kind() -> impl Strategy<Value = Kind> {
 }
 
 /// A plain row: device `n`'s reading number `seq`.
-pub(super) fn row(kind: Kind, n: u64, seq: u64, effective_ms: i64) -> Row {
+pub(crate) fn row(kind: Kind, n: u64, seq: u64, effective_ms: i64) -> Row {
     let time = DeviceTime::from_ms(effective_ms).unwrap();
     Row {
         lsn: 0,
@@ -233,4 +234,17 @@ pub(super) fn open(io: impl Io) -> (Store, EmbeddedSink) {
 
 pub(super) fn open_with(io: impl Io, config: EmbeddedConfig) -> (Store, EmbeddedSink) {
     Store::open(Arc::new(io), &dir(), config, log_id()).unwrap()
+}
+
+/// A store with these rows, each list a frame and a file of its own; the last stays in memory.
+pub(crate) fn store_of(io: &SimIo, lists: Vec<Vec<Row>>) -> Store {
+    let mut driven = Driven::open(io.clone());
+    let last = lists.len();
+    for (rows, lsn) in lists.into_iter().zip(1..) {
+        driven.push(&[frame(lsn, rows)]);
+        if lsn as usize != last {
+            driven.flush().unwrap();
+        }
+    }
+    driven.store
 }

@@ -104,6 +104,25 @@ async fn a_server_that_asks_for_our_certificate_gets_it() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_never_ends_has_the_time_of_a_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = authority();
+    // Connections wait to be accepted for ever.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(|_| STORED).await;
+    let config = InfluxConfig {
+        url: format!("https://localhost:{}", silent.local_addr().unwrap().port()),
+        ca_file: write(&dir.path().join("ca.pem"), &ca.pem()),
+        connect_timeout: Duration::from_millis(100),
+        ..config(&server)
+    };
+    let log = TestLog::default();
+    log.push(frame(1, rows(0..4)));
+    let sink = start(&dir.path().join("sink"), config, &log);
+    sink.until("it is given up", |f| f.trouble.as_deref() == Some("no connection in time")).await;
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_used_are_named_with_sink_and_key_when_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let ca = authority();

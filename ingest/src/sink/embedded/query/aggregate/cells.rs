@@ -30,6 +30,9 @@ pub(super) struct Cells {
     needs_quantiles: bool,
 }
 
+/// Group, beginning of the bin, and figures.
+pub(super) type Figures = (u64, i64, Vec<Option<f64>>);
+
 /// What is kept of a cell.
 #[derive(Debug)]
 struct Kept {
@@ -152,10 +155,7 @@ impl Cells {
     }
 
     /// Group, beginning and figures of every cell, and whether some of them are approximate.
-    pub(super) fn finish(
-        mut self,
-        functions: &[Function],
-    ) -> (Vec<(u64, i64, Vec<Option<f64>>)>, bool) {
+    pub(super) fn finish(mut self, functions: &[Function]) -> (Vec<Figures>, bool) {
         let mut approximate = false;
         let mut done = Vec::with_capacity(self.kept.len());
         for ((group, start), at) in self.places {
