@@ -28,8 +28,8 @@ const BATCH: u64 = 500;
 const STATIONS: u64 = 4;
 /// Readings a second while the sink catches up.
 const DESIGN_LOAD: u64 = 3_400;
-/// Memory that may be needed beyond that before the outage: the tail and the memory of duplicates, as
-/// the test configures them, what the store gathers, and buffers.
+/// Memory that may be needed beyond that before the outage: the tail and the memory of duplicates, what
+/// the store gathers and what it merges, as the test configures them, and buffers.
 const MEMORY_MIB: u64 = 400;
 
 /// A server that takes lines and counts them, while it is there.
@@ -142,6 +142,7 @@ fn an_hour_without_the_server_costs_disk_and_no_memory_and_is_caught_up_beside_l
         ("LOUSHAN__SINK__LAKE__MAX_BACKOFF", "500ms"),
         ("LOUSHAN__PIPELINE__TAIL_BYTES", "32MiB"),
         ("LOUSHAN__SINK__EMBEDDED__FLUSH_BYTES", "32MiB"),
+        ("LOUSHAN__STORE__COMPACTION__MEMORY_BYTES", "32MiB"),
     ];
     let service = Service::start_with(dir.path(), "127.0.0.1:0", "127.0.0.1:0", &env);
     let lake = || {

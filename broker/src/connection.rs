@@ -267,7 +267,9 @@ impl<S: Stream> Connection<S> {
                 return;
             }
         }
-        // Of tasks that are woken together the scheduler runs the last one first.
+        // Of tasks that are woken together the scheduler runs the last one first. It does so once more
+        // where it looks for packets between two tasks, which it does not do twice running.
+        tokio::task::yield_now().await;
         tokio::task::yield_now().await;
     }
 

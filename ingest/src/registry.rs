@@ -9,6 +9,7 @@
 //! time, and a death is believed only of the session that was born last.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use loushan_schemas::ids::{Imei, Region, StationId};
@@ -135,7 +136,8 @@ pub struct RegistryCounts {
 #[derive(Debug)]
 pub struct Registry {
     stations: RwLock<HashMap<StationId, Station>>,
-    devices: RwLock<HashMap<Imei, Row>>,
+    /// Shared, so that who asks for all of them takes them without copying any.
+    devices: RwLock<HashMap<Imei, Arc<Row>>>,
     results: Results,
     limits: RegistryLimits,
 }
@@ -164,7 +166,7 @@ impl Registry {
 
     /// A device's latest reading, by effective time.
     #[must_use]
-    pub fn latest(&self, imei: Imei) -> Option<Row> {
+    pub fn latest(&self, imei: Imei) -> Option<Arc<Row>> {
         self.devices.read().get(&imei).cloned()
     }
 
@@ -173,12 +175,12 @@ impl Registry {
     pub fn each_latest(
         &self,
         wanted: &dyn Fn(&Row) -> bool,
-        each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+        each: &mut dyn FnMut(Arc<Row>) -> ControlFlow<()>,
     ) {
         let mut devices: Vec<Imei> = self.devices.read().keys().copied().collect();
         devices.sort_unstable();
         for part in devices.chunks(LATEST_AT_ONCE) {
-            let rows: Vec<Row> = {
+            let rows: Vec<Arc<Row>> = {
                 let devices = self.devices.read();
                 let rows = part.iter().filter_map(|imei| devices.get(imei));
                 rows.filter(|row| wanted(row)).cloned().collect()
@@ -269,11 +271,15 @@ impl Registry {
         for row in rows {
             let Some(imei) = row.reading.imei else { continue };
             match devices.get_mut(&imei) {
-                Some(old) if newer(old, row) => old.clone_from(row),
+                Some(old) if newer(old, row) => match Arc::get_mut(old) {
+                    Some(old) => old.clone_from(row),
+                    // Somebody is reading it.
+                    None => *old = Arc::new(row.clone()),
+                },
                 Some(_) => {}
                 None => {
                     make_room_for_device(&mut devices, self.limits.devices);
-                    devices.insert(imei, row.clone());
+                    devices.insert(imei, Arc::new(row.clone()));
                 }
             }
         }
@@ -296,7 +302,7 @@ fn make_room_for_station(stations: &mut HashMap<StationId, Station>, limit: usiz
 }
 
 /// Over the bound, the eighth of the devices that was silent longest goes.
-fn make_room_for_device(devices: &mut HashMap<Imei, Row>, limit: usize) {
+fn make_room_for_device(devices: &mut HashMap<Imei, Arc<Row>>, limit: usize) {
     if (devices.len() + 1) * DEVICE_BYTES <= limit {
         return;
     }

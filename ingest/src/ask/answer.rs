@@ -82,9 +82,9 @@ fn latest_of(
         }
         let kind = kind.ok_or_else(several_kinds)?;
         let mut table = Table::begin(format, schema_of(kind), &about, "readings", out)?;
-        let mut rows: Vec<Row> = Vec::new();
+        let mut rows: Vec<Arc<Row>> = Vec::new();
         let mut written = Ok(());
-        let mut write = |rows: &mut Vec<Row>| {
+        let mut write = |rows: &mut Vec<Arc<Row>>| {
             written = batch(kind, rows).and_then(|batch| Ok(table.write(&batch)?));
             rows.clear();
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -408,8 +408,8 @@ impl Projection {
     }
 }
 
-fn batch(kind: Kind, rows: &[Row]) -> Result<RecordBatch, AskError> {
-    Ok(batch_of(kind, &rows.iter().collect::<Vec<_>>())?)
+fn batch(kind: Kind, rows: &[Arc<Row>]) -> Result<RecordBatch, AskError> {
+    Ok(batch_of(kind, &rows.iter().map(|row| &**row).collect::<Vec<_>>())?)
 }
 
 /// Columns that do not go together; a defect of this program.

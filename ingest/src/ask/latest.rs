@@ -1,6 +1,7 @@
 //! The newest reading of each device, of the registry or, where there is none, of the store.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use loushan_schemas::row::Row;
 
@@ -13,10 +14,10 @@ pub(super) fn each(
     place: &Place,
     which: &Which,
     bounds: &Bounds,
-    each: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    each: &mut dyn FnMut(Arc<Row>) -> ControlFlow<()>,
 ) -> Result<u64, AskError> {
     let Some(registry) = &place.registry else {
-        return Ok(place.store.latest_of_all(which, bounds, each)?);
+        return Ok(place.store.latest_of_all(which, bounds, &mut |row| each(Arc::new(row)))?);
     };
     let as_of_lsn = place.store.as_of_lsn();
     let wanted = |row: &Row| {

@@ -35,7 +35,7 @@ impl Registry {
 
     /// The latest row of every device.
     pub(crate) fn export_latest(&self, put: impl FnMut(String)) {
-        self.devices.read().values().map(json).for_each(put);
+        self.devices.read().values().map(|row| json(row)).for_each(put);
     }
 
     /// Takes over a station. What `stations.csv` says of it stands.

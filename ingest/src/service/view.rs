@@ -226,7 +226,7 @@ impl View for ServiceView {
     fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError> {
         let as_of_lsn = self.store.as_of_lsn();
         let value = match self.registry.latest(imei) {
-            Some(row) => Some(row),
+            Some(row) => Some(Arc::unwrap_or_clone(row)),
             // The registry is bounded: the store still has what it let go.
             None => {
                 // No effective time lies further ahead of our clock.

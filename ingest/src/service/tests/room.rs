@@ -275,3 +275,21 @@ async fn publish_or_not(service: &Service, seq: u32, patience: Duration) -> bool
     }
     all
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_where_the_stores_file_system_is_not_mounted() {
+    let io = SimIo::new();
+    let config = config_with(&[("LOUSHAN__SINK__EMBEDDED__FLUSH_AGE", "100ms")]);
+    let service = try_start(&io, config).await.unwrap();
+    let (manifest, away) = (Path::new("/data/store/MANIFEST"), Path::new("/data/store/AWAY"));
+    io.rename(manifest, away).unwrap();
+    publish_as(&service, 1).await;
+    wait_for(|| condition(&service, Component::Embedded).is_some()).await;
+    let said = condition(&service, Component::Embedded).unwrap();
+    assert!(said.contains("is its file system mounted"), "{said}");
+    assert_eq!(figures(&service, "embedded").cursor, 0);
+    io.rename(away, manifest).unwrap();
+    wait_for(|| figures(&service, "embedded").cursor == 1).await;
+    assert_eq!(rows(&service).await, 2);
+    assert!(stop(service).await.is_clean());
+}

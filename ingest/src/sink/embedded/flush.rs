@@ -147,7 +147,14 @@ impl Flusher {
         written.push(Arc::new(entry));
         let aside = aside(&path);
         let io = &*self.shared.io;
+        let manifest = self.shared.dir.join(super::manifest::NAME);
         let write = || {
+            // Where the file system was taken away, the folders would be made in the bare mount point, and
+            // what is written there hidden by the next mount: stored, and gone.
+            if !io.exists(&manifest)? {
+                let what = "the store's MANIFEST is not there: is its file system mounted?";
+                return Err(std::io::Error::new(std::io::ErrorKind::NotFound, what));
+            }
             io.create_dir_all(&folder)?;
             let file = io.create_new(&aside)?;
             write_all_at(&*file, bytes, 0)?;

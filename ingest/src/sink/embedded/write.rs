@@ -20,8 +20,12 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 
 use super::block::BlockWriter;
-use super::schema::{self, Purpose, ROW_GROUP_ROWS, Table};
+use super::schema::{self, Purpose, Table};
 use crate::io::IoFile;
+
+/// Rows whose columns are there at once beside what is encoded of them: much less than a row group,
+/// whose columns take several times the memory of its rows.
+const BATCH_ROWS: usize = 4096;
 
 /// A file could not be written; what is there of it is to be deleted.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +196,7 @@ fn encode<T>(
     batch: impl Fn(&[T]) -> Result<RecordBatch, ParquetError>,
 ) -> Result<Vec<u8>, ParquetError> {
     let mut writer = encoder(table, Purpose::Flush, Vec::new())?;
-    for rows in rows.chunks(ROW_GROUP_ROWS) {
+    for rows in rows.chunks(BATCH_ROWS) {
         writer.write(&batch(rows)?)?;
     }
     writer.into_inner()
