@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
+use crate::faults::DeviceFaultRates;
 use crate::fleet;
 use crate::ledger::{Ledger, LedgerError, RunRecord};
 use crate::link::LinkOptions;
@@ -93,6 +94,7 @@ impl Fleet {
             rhythm: options.rhythm(),
             cut: options.cut(),
             faults: options.faults,
+            device_faults: DeviceFaultRates::default(),
         };
         let ending = stop.child_token();
         let mut tasks = JoinSet::new();

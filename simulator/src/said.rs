@@ -13,6 +13,7 @@ use loushan_schemas::topic::Channel;
 
 use crate::device::Rhythm;
 use crate::fault::FaultRates;
+use crate::faults::DeviceFaultRates;
 use crate::fleet;
 use crate::station::{Cut, Setting, Station};
 
@@ -77,6 +78,7 @@ impl FleetSays {
             rhythm: Rhythm::Natural,
             cut: Cut { readings: options.batch_readings, linger_ms: options.linger_ms },
             faults: FaultRates { duplicate: 0, republish: 0, ..options.faults },
+            device_faults: DeviceFaultRates::default(),
         };
         let plans = fleet::plan(options.seed, &records, options.devices_per_station);
         let stations = plans

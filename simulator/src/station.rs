@@ -20,6 +20,7 @@ use prost::Message as _;
 use crate::city::{MINUTE, SECOND};
 use crate::device::{Device, DevicePlan, Rhythm, Trigger, unreceived};
 use crate::fault::FaultRates;
+use crate::faults::{Counts, DeviceFaultRates};
 use crate::seed::{Rng, Use, mix};
 
 mod batch;
@@ -51,6 +52,7 @@ pub(crate) struct Setting {
     pub(crate) rhythm: Rhythm,
     pub(crate) cut: Cut,
     pub(crate) faults: FaultRates,
+    pub(crate) device_faults: DeviceFaultRates,
 }
 
 /// Something that will happen at a station.
@@ -99,6 +101,8 @@ pub(crate) struct Station {
     batch_seq: u64,
     status_seq: u64,
     answers: Answers,
+    /// What befell its devices so far.
+    incidents: Counts,
     heard: i64,
     attempts: i64,
     collisions: i64,
@@ -134,11 +138,8 @@ impl Station {
         let Setting { seed, start, .. } = setting;
         let number = u64::from(plan.number);
         let key = [seed, start.unsigned_abs(), number];
-        let devices: Vec<Device> = plan
-            .devices
-            .iter()
-            .map(|device| Device::new(*device, seed, start, setting.rhythm))
-            .collect();
+        let devices: Vec<Device> =
+            plan.devices.iter().map(|device| Device::new(*device, &setting)).collect();
         let mut station = Self {
             // A station that boots again does so with another start.
             session: (mix(&[Use::Session as u64, mix(&key)]) >> 32) as u32,
@@ -151,6 +152,7 @@ impl Station {
             batch_seq: 0,
             status_seq: 0,
             answers: Answers::default(),
+            incidents: Counts::default(),
             heard: 0,
             attempts: 0,
             collisions: 0,
@@ -175,6 +177,11 @@ impl Station {
         if let Some(next) = self.devices.get(index).map(Device::next) {
             self.put(next, Item::Device(index));
         }
+    }
+
+    /// What befell its devices so far.
+    pub(crate) const fn incidents(&self) -> &Counts {
+        &self.incidents
     }
 
     /// The next batch. Its moment is never before that of the batch before it.
@@ -227,7 +234,8 @@ impl Station {
     }
 
     fn device_speaks(&mut self, index: usize, now: i64) {
-        let said = self.devices.get_mut(index).and_then(|device| device.speak(now));
+        let incidents = &mut self.incidents;
+        let said = self.devices.get_mut(index).and_then(|device| device.speak(now, incidents));
         self.plan_device(index);
         let Some((trigger, mut reading, latency)) = said else { return };
         let Some(last) = self.last_heard.get_mut(index) else { return };

@@ -21,6 +21,7 @@ fn setting(rhythm: Rhythm) -> Setting {
         rhythm,
         cut: Cut { readings: 20, linger_ms: 2000 },
         faults: FaultRates::default(),
+        device_faults: DeviceFaultRates::default(),
     }
 }
 
