@@ -2,11 +2,15 @@
 //!
 //! A model knows two things: when something happens that the device reports at once, and what its
 //! sensors would say at a moment. Models are advanced only forwards and only by their own device's
-//! stream of chance, so what a device says depends on nobody else.
+//! stream of chance, so what a device says depends on nobody else. What several devices share (a fire
+//! in their house) each of them works out for itself from the seed, the place and the time.
 
+mod clock;
 mod elevator;
+mod fire;
 mod parking;
 mod smoke;
+mod spell;
 mod street_light;
 mod water;
 
@@ -16,11 +20,13 @@ use loushan_schemas::quality::Quality;
 use loushan_schemas::reading::{Body, Reading, TimeSource, Times};
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 
-use crate::city::SECOND;
-use crate::faults::Counts;
+use crate::battery::Turn;
+use crate::city::{DAY, SECOND};
+use crate::faults::{Counts, DeviceFaultRates, Incident};
 use crate::radio::Radio;
 use crate::seed::{Rng, Use, mix};
 use crate::station::Setting;
+use clock::Clock;
 
 /// Never: later than any run.
 pub(crate) const NEVER: i64 = i64::MAX;
@@ -33,8 +39,6 @@ pub(crate) enum Trigger {
     Alarm = 3,
 }
 
-/// The wire's number for a clock that was set by the network.
-const CLOCK_SYNCED: i32 = 1;
 /// The model that speaks the schema's own units.
 const MODEL_CANONICAL: i64 = 1;
 
@@ -58,15 +62,30 @@ trait Model {
     fn sample(&mut self, now: i64, rng: &mut Rng) -> Body;
     /// Milliseconds between the periodic reports of this kind.
     fn natural_period(&self) -> i64;
+    /// What befell it since it was asked last.
+    fn incident(&mut self) -> Option<Incident> {
+        None
+    }
+    /// What stands between it and its station just now, in dB.
+    fn shadow_db(&self) -> i64 {
+        0
+    }
 }
 
 /// One device.
 pub(crate) struct Device {
     imei: Imei,
+    key: [u64; 2],
     boot_epoch: u32,
+    booted: i64,
+    next_boot: i64,
+    boots_per_million: u32,
     seq: u32,
+    /// How far it can count.
+    seq_mask: u32,
     rng: Rng,
     radio: Radio,
+    clock: Clock,
     model: Box<dyn Model + Send + Sync>,
     rhythm: Rhythm,
     /// Nanoseconds after the start of the first report under [`Rhythm::Every`], and reports so far.
@@ -74,8 +93,8 @@ pub(crate) struct Device {
     reports: u64,
     start: i64,
     next_report: i64,
-    clock_offset_ms: i64,
-    whole_seconds: bool,
+    /// When it says that its battery is low.
+    next_warning: i64,
 }
 
 impl std::fmt::Debug for Device {
@@ -91,112 +110,209 @@ pub(crate) struct DevicePlan {
     pub(crate) kind: Kind,
     /// The number of its station.
     pub(crate) station: u32,
+    /// Its number among those of its kind at its station, from 0: neighbours are next to each other.
+    pub(crate) neighbour: u32,
 }
 
+/// Reboots are told apart by whole seconds, so no two come in one.
+const SHORTEST_LIFE: i64 = 10 * SECOND;
+/// From booting, or from noticing a low battery, to saying so.
+const WARNING_AFTER: i64 = 5 * SECOND;
+
 impl Device {
-    /// A device that was switched on before `start` and reports from then on.
+    /// A device that was switched on before the start and reports from then on.
     pub(crate) fn new(plan: DevicePlan, setting: &Setting) -> Self {
-        let Setting { seed, start, rhythm, .. } = *setting;
+        let Setting { seed, start, rhythm, device_faults: rates, .. } = *setting;
         // What a device *is* depends on the seed alone, what happens to it on the start as well.
-        let mut nature = Rng::new(Use::Plan, &[seed, plan.imei.get()]);
-        let mut rng = Rng::new(Use::Device, &[seed, start.unsigned_abs(), plan.imei.get()]);
         let key = [seed, plan.imei.get()];
-        let radio = Radio::new(plan.kind, plan.station, &mut nature);
+        let mut nature = Rng::new(Use::Plan, &key);
+        let mut rng = Rng::new(Use::Device, &[seed, start.unsigned_abs(), plan.imei.get()]);
+        let basement;
         let model: Box<dyn Model + Send + Sync> = match plan.kind {
-            Kind::Parking => Box::new(parking::Space::new(start, &mut nature, &mut rng)),
-            Kind::StreetLight => Box::new(street_light::Lamp::new(start, &mut nature)),
-            Kind::Smoke => {
-                Box::new(smoke::Detector::new(start, key, radio.battery_low(), &mut nature))
+            Kind::Parking => {
+                let space = parking::Space::new(start, key, &mut nature, &mut rng);
+                basement = space.is_below_ground();
+                Box::new(space)
             }
-            Kind::Elevator => Box::new(elevator::Lift::new(start, &mut nature, &mut rng)),
+            Kind::StreetLight => {
+                basement = false;
+                Box::new(street_light::Lamp::new(start, key, &mut nature))
+            }
+            Kind::Smoke => {
+                basement = false;
+                let flat = fire::Flat::new(seed, plan.station, plan.neighbour);
+                Box::new(smoke::Detector::new(start, key, flat, &mut nature))
+            }
+            Kind::Elevator => {
+                basement = false;
+                Box::new(elevator::Lift::new(start, key, &mut nature, &mut rng))
+            }
             // A station's own figures are no device's; meters are the commonest.
             Kind::Water | Kind::StationStatus => {
+                basement = water::in_the_cellar(key);
                 Box::new(water::Meter::new(start, key, &mut nature))
             }
         };
-        let whole_seconds = plan.kind == Kind::Water;
+        let radio = Radio::new(plan.kind, plan.station, basement, start, &mut nature);
+        let clock = Clock::new(plan.kind == Kind::Water, &rates, &mut nature);
         let period_ns = match rhythm {
             Rhythm::Natural => model.natural_period().unsigned_abs().saturating_mul(1_000_000),
             Rhythm::Every(ns) => ns.max(1),
         };
         let mut device = Self {
             imei: plan.imei,
-            // Every run is a reboot. Its number is the start's second, so that no two starts share keys
-            // and nothing has to be remembered from the last run.
+            key,
+            // Every run is a reboot. Its number is its second, so that no two share keys and nothing
+            // has to be remembered from the last run.
             boot_epoch: u32::try_from(start / SECOND).unwrap_or(u32::MAX),
+            booted: start,
+            next_boot: NEVER,
+            boots_per_million: rates.reboot,
             seq: 0,
+            seq_mask: seq_mask(&rates, &mut nature),
             radio,
+            clock,
             model,
             rhythm,
             phase_ns: mix(&[seed, plan.imei.get(), 7]) % period_ns,
             reports: 0,
             start,
             next_report: 0,
-            // Network time is good to a second or two. A meter's stamps end its hourly intervals, so
-            // it keeps whole seconds and no offset: the same interval must not get two ends.
-            clock_offset_ms: if whole_seconds { 0 } else { nature.between(-1500, 1500) },
-            whole_seconds,
+            next_warning: NEVER,
             rng,
         };
         device.next_report = device.start.saturating_add(ns_to_ms(device.phase_ns));
+        device.plan_boot(start);
         device
     }
 
     /// Coverage enhancement level.
     pub(crate) const fn ce_level(&self) -> u8 {
-        self.radio.ce_level
+        self.radio.ce_level()
     }
 
     /// When it speaks next, or may.
     pub(crate) fn next(&self) -> i64 {
-        self.next_report.min(self.model.next_event())
+        self.next_report.min(self.model.next_event()).min(self.next_boot).min(self.next_warning)
+    }
+
+    /// When it boots next: by a stream of its own, so that reboots move nothing else.
+    fn plan_boot(&mut self, now: i64) {
+        if let Some(mean) = (DAY * 1_000_000).checked_div(i64::from(self.boots_per_million)) {
+            let [seed, imei] = self.key;
+            let mut rng = Rng::new(Use::Device, &[seed, imei, now.unsigned_abs(), 8]);
+            self.next_boot = now + SHORTEST_LIFE + rng.wait_ms(mean);
+        }
+    }
+
+    fn boot(&mut self, now: i64, counts: &mut Counts) {
+        counts.add(Incident::Rebooted);
+        self.boot_epoch = u32::try_from(now / SECOND).unwrap_or(u32::MAX);
+        self.booted = now;
+        self.seq = 0;
+        self.plan_boot(now);
+    }
+
+    /// Why it speaks at `now`, if it does.
+    fn trigger(&mut self, now: i64, counts: &mut Counts) -> Option<Trigger> {
+        if self.next_boot <= now {
+            self.boot(now, counts);
+            return Some(Trigger::Event);
+        }
+        if self.model.next_event() <= now {
+            return self.model.event(now, &mut self.rng);
+        }
+        if self.next_warning <= now {
+            self.next_warning = NEVER;
+            return Some(Trigger::Event);
+        }
+        self.reports += 1;
+        self.next_report = match self.rhythm {
+            Rhythm::Natural => now.saturating_add(self.model.natural_period()),
+            // From the start, not from the last one: rounding to a ms must not add up.
+            Rhythm::Every(ns) => self.start.saturating_add(ns_to_ms(
+                self.phase_ns.saturating_add(ns.max(1).saturating_mul(self.reports)),
+            )),
+        };
+        Some(Trigger::Periodic)
     }
 
     /// Goes on to `now`, which is [`Device::next`]. What it says, if it does: the reading, heard at
-    /// no time yet, and how long it is under way.
+    /// no time yet, and how long it is under way. What befell it is added to `counts`.
     pub(crate) fn speak(
         &mut self,
         now: i64,
-        _counts: &mut Counts,
+        counts: &mut Counts,
     ) -> Option<(Trigger, Reading, i64)> {
-        let trigger = if self.model.next_event() <= now {
-            self.model.event(now, &mut self.rng)?
-        } else {
-            self.reports += 1;
-            self.next_report = match self.rhythm {
-                Rhythm::Natural => now.saturating_add(self.model.natural_period()),
-                // From the start, not from the last one: rounding to a ms must not add up.
-                Rhythm::Every(ns) => self.start.saturating_add(ns_to_ms(
-                    self.phase_ns.saturating_add(ns.max(1).saturating_mul(self.reports)),
-                )),
-            };
-            Trigger::Periodic
-        };
-        let body = self.model.sample(now, &mut self.rng);
+        let trigger = self.trigger(now, counts);
+        if let Some(incident) = self.model.incident() {
+            counts.add(incident);
+        }
+        let trigger = trigger?;
+        let mut body = self.model.sample(now, &mut self.rng);
+        if let Some(incident) = self.model.incident() {
+            counts.add(incident);
+        }
+        self.radio.shade(self.model.shadow_db());
+        match self.radio.send(now) {
+            Some(Turn::Low) => {
+                counts.add(Incident::BatteryLow);
+                self.next_warning = now + WARNING_AFTER;
+            }
+            Some(Turn::Changed) => counts.add(Incident::BatteryChanged),
+            None => {}
+        }
+        if self.radio.battery_low() {
+            warn_of_battery(&mut body);
+        }
+        let shown = self.clock.show(now, self.booted);
+        if let Some(wrong) = shown.wrong {
+            counts.add(wrong);
+        }
         let mut common = self.radio.describe(&mut self.rng);
         common.trigger = Some(trigger as i32);
-        common.clock = Some(CLOCK_SYNCED);
+        common.clock = Some(shown.state);
         common.model_id = Some(MODEL_CANONICAL);
-        let measured = if self.whole_seconds {
-            now - now.rem_euclid(SECOND)
-        } else {
-            now + self.clock_offset_ms
-        };
         // Receive time, effective time and quality are the service's to find, and no part of what
         // was meant.
         let reading = Reading {
             imei: Some(self.imei),
             boot_epoch: self.boot_epoch,
             seq: u64::from(self.seq),
-            times: unreceived(measured)?,
+            times: unreceived(shown.ms)?,
             common,
             body,
             quality: Quality::Accepted,
             reason: None,
         };
-        self.seq = self.seq.wrapping_add(1);
+        self.seq = self.seq.wrapping_add(1) & self.seq_mask;
+        if self.seq == 0 {
+            counts.add(Incident::SeqWrapped);
+        }
         let latency = self.radio.latency_ms(&mut self.rng);
         Some((trigger, reading, latency))
+    }
+}
+
+/// How far a device counts.
+fn seq_mask(rates: &DeviceFaultRates, nature: &mut Rng) -> u32 {
+    let draw = nature.below(1_000_000);
+    let (in_8, in_16) = (u64::from(rates.seq_8), u64::from(rates.seq_16));
+    if draw < in_8 {
+        0xff
+    } else if draw < in_8 + in_16 {
+        0xffff
+    } else {
+        u32::MAX
+    }
+}
+
+/// Kinds that have a word of their own for it say it.
+fn warn_of_battery(body: &mut Body) {
+    match body {
+        Body::Smoke(smoke) => smoke.low_battery = Some(true),
+        Body::Water(water) => water.alarms.push(water::LOW_BATTERY),
+        _ => {}
     }
 }
 
@@ -220,10 +336,12 @@ pub(crate) fn unreceived(measured_ms: i64) -> Option<Times> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::BTreeSet;
+
     use loushan_schemas::field::Value;
 
     use super::*;
-    use crate::city::HOUR;
+    use crate::city::{HOUR, MINUTE};
     use crate::fault::FaultRates;
     use crate::faults::DeviceFaultRates;
     use crate::station::Cut;
@@ -245,7 +363,12 @@ mod tests {
         let start = 1_790_000_000_000;
         for kind in [Kind::Parking, Kind::StreetLight, Kind::Smoke, Kind::Elevator, Kind::Water] {
             for serial in 0..20 {
-                let plan = DevicePlan { imei: Imei::from_body(86_000 + serial), kind, station: 1 };
+                let plan = DevicePlan {
+                    imei: Imei::from_body(86_000 + serial),
+                    kind,
+                    station: 1,
+                    neighbour: 0,
+                };
                 let device =
                     |start| Device::new(plan, &setting(start, Rhythm::Every(1_000_000_000)));
                 let last = |device: &mut Device, until: i64| {
@@ -268,6 +391,120 @@ mod tests {
                     };
                     assert!(new >= old, "{} fell from {old} to {new}", field.name);
                 }
+            }
+        }
+    }
+
+    fn device(kind: Kind, serial: u64, setting: &Setting) -> Device {
+        let imei = Imei::from_body(86_000 + serial);
+        Device::new(DevicePlan { imei, kind, station: 1, neighbour: 0 }, setting)
+    }
+
+    /// All that a device says in so many minutes, and what befell it.
+    fn said(mut device: Device, setting: &Setting, minutes: i64) -> (Vec<Reading>, Counts) {
+        let mut counts = Counts::default();
+        let mut readings = Vec::new();
+        while device.next() < setting.start + minutes * MINUTE {
+            let now = device.next();
+            readings.extend(device.speak(now, &mut counts).map(|(_, reading, _)| reading));
+        }
+        (readings, counts)
+    }
+
+    const START: i64 = 1_790_000_000_000;
+
+    #[test]
+    fn counters_of_eight_and_sixteen_bits_wrap_and_no_other_does() {
+        let ten_a_second = setting(START, Rhythm::Every(100_000_000));
+        for (seq_8, seq_16, most) in [(1_000_000, 0, 0xff), (0, 1_000_000, 0xffff), (0, 0, 0)] {
+            let device_faults = DeviceFaultRates { seq_8, seq_16, ..DeviceFaultRates::NONE };
+            let setting = Setting { device_faults, ..ten_a_second };
+            let (readings, counts) = said(device(Kind::Parking, 3, &setting), &setting, 120);
+            let wraps = readings.windows(2).filter(|pair| pair[1].seq < pair[0].seq);
+            let wrapped =
+                wraps.inspect(|pair| assert_eq!((pair[0].seq, pair[1].seq), (most, 0))).count();
+            let expected = if most == 0 { 0 } else { (readings.len() - 1) as u64 / (most + 1) };
+            assert_eq!(wrapped as u64, expected);
+            // It is counted when the last number was said.
+            let counted = counts.of(Incident::SeqWrapped);
+            assert!((expected..=expected + 1).contains(&counted), "{counts}");
+            assert!(readings.iter().all(|r| most == 0 || r.seq <= most));
+        }
+    }
+
+    #[test]
+    fn a_reboot_begins_a_new_epoch_and_count_and_no_key_comes_twice() {
+        let device_faults = DeviceFaultRates { reboot: 20_000_000, ..DeviceFaultRates::NONE };
+        let setting = Setting { device_faults, ..setting(START, Rhythm::Every(60_000_000_000)) };
+        let (readings, counts) = said(device(Kind::Smoke, 3, &setting), &setting, 24 * 60);
+        let epochs: BTreeSet<u32> = readings.iter().map(|r| r.boot_epoch).collect();
+        let boots = counts.of(Incident::Rebooted);
+        assert!((8..40).contains(&boots), "{boots} boots in a day");
+        assert_eq!(epochs.len() as u64, boots + 1);
+        let keys: BTreeSet<_> = readings.iter().map(|r| (r.boot_epoch, r.seq)).collect();
+        assert_eq!(keys.len(), readings.len());
+        for pair in readings.windows(2).filter(|pair| pair[0].boot_epoch != pair[1].boot_epoch) {
+            assert!(pair[1].boot_epoch > pair[0].boot_epoch);
+            assert_eq!((pair[1].seq, pair[1].common.trigger), (0, Some(Trigger::Event as i32)));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_counts_from_each_boot() {
+        let device_faults = DeviceFaultRates {
+            clock_unset: 1_000_000,
+            reboot: 10_000_000,
+            ..DeviceFaultRates::NONE
+        };
+        let setting = Setting { device_faults, ..setting(START, Rhythm::Every(60_000_000_000)) };
+        let (readings, counts) = said(device(Kind::StreetLight, 3, &setting), &setting, 24 * 60);
+        assert_eq!(counts.of(Incident::ClockUnset), readings.len() as u64);
+        assert!(readings.iter().all(|r| r.times.measured.unwrap().ms() <= DAY));
+        for pair in readings.windows(2) {
+            let rebooted = pair[0].boot_epoch != pair[1].boot_epoch;
+            assert_eq!(pair[1].times.measured < pair[0].times.measured, rebooted);
+        }
+        // Meters set their clock before every report.
+        let (readings, counts) = said(device(Kind::Water, 3, &setting), &setting, 60);
+        assert!(!readings.is_empty() && counts.of(Incident::ClockUnset) == 0);
+    }
+
+    #[test]
+    fn a_battery_falls_with_what_is_sent_says_that_it_is_low_and_is_changed() {
+        let honest = DeviceFaultRates::NONE;
+        let often = Setting { device_faults: honest, ..setting(START, Rhythm::Every(500_000_000)) };
+        let (readings, counts) = said(device(Kind::Smoke, 3, &often), &often, 3 * 24 * 60);
+        let left = |r: &Reading| r.common.battery_pct.unwrap();
+        let low = |r: &Reading| matches!(&r.body, Body::Smoke(s) if s.low_battery == Some(true));
+        assert!(readings.iter().all(|r| low(r) == (left(r) < 10.0)));
+        let raised = readings.windows(2).filter(|pair| left(&pair[1]) > left(&pair[0])).count();
+        let (fell_low, changed) =
+            (counts.of(Incident::BatteryLow), counts.of(Incident::BatteryChanged));
+        assert!(raised as u64 == changed && changed >= 1 && fell_low >= 1, "{counts}");
+        // Somebody who sends a message a day sees nothing of that.
+        let daily = Setting { device_faults: honest, ..setting(START, Rhythm::Natural) };
+        let (readings, _) = said(device(Kind::Smoke, 3, &daily), &daily, 30 * 24 * 60);
+        assert!(left(&readings[0]) - left(readings.last().unwrap()) <= 2.0);
+    }
+
+    #[test]
+    fn switching_a_fault_moves_nothing_else() {
+        let honest = setting(START, Rhythm::Every(60_000_000_000));
+        let honest = Setting { device_faults: DeviceFaultRates::NONE, ..honest };
+        let device_faults =
+            DeviceFaultRates { clock_local: 1_000_000, seq_8: 1_000_000, ..DeviceFaultRates::NONE };
+        let faulty = Setting { device_faults, ..honest };
+        for kind in [Kind::Parking, Kind::StreetLight, Kind::Smoke, Kind::Elevator] {
+            let (honest, _) = said(device(kind, 4, &honest), &honest, 600);
+            let (faulty, _) = said(device(kind, 4, &faulty), &faulty, 600);
+            assert_eq!(honest.len(), faulty.len());
+            for (a, b) in honest.iter().zip(&faulty) {
+                assert_eq!((&a.body, &a.common), (&b.body, &b.common));
+                assert_eq!(a.seq & 0xff, b.seq);
+                assert_eq!(
+                    a.times.measured.unwrap().ms() + 8 * HOUR,
+                    b.times.measured.unwrap().ms()
+                );
             }
         }
     }
