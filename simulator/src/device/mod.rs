@@ -62,7 +62,7 @@ trait Model {
     fn sample(&mut self, now: i64, rng: &mut Rng) -> Body;
     /// Milliseconds between the periodic reports of this kind.
     fn natural_period(&self) -> i64;
-    /// What befell it since it was asked last.
+    /// What befell it, one after the other; `None` when all was told.
     fn incident(&mut self) -> Option<Incident> {
         None
     }
@@ -245,12 +245,12 @@ impl Device {
         counts: &mut Counts,
     ) -> Option<(Trigger, Reading, i64)> {
         let trigger = self.trigger(now, counts);
-        if let Some(incident) = self.model.incident() {
+        while let Some(incident) = self.model.incident() {
             counts.add(incident);
         }
         let trigger = trigger?;
         let mut body = self.model.sample(now, &mut self.rng);
-        if let Some(incident) = self.model.incident() {
+        while let Some(incident) = self.model.incident() {
             counts.add(incident);
         }
         self.radio.shade(self.model.shadow_db());

@@ -153,7 +153,7 @@ pub(super) struct Space {
     /// Covered, tampered with, broken.
     befallen: [bool; 3],
     next_cause: i64,
-    incident: Option<Incident>,
+    incidents: Vec<Incident>,
 }
 
 impl Space {
@@ -188,7 +188,7 @@ impl Space {
             }),
             befallen: [false; 3],
             next_cause: 0,
-            incident: None,
+            incidents: Vec::new(),
         };
         let counted = nature.between(0, 40_000);
         while space.next_report <= start {
@@ -196,6 +196,7 @@ impl Space {
         }
         space.change_count = counted + in_service(start) / (3 * MINUTE);
         space.look(start);
+        space.incidents.clear();
         space
     }
 
@@ -231,7 +232,7 @@ impl Space {
         self.befallen = self.causes.map(|cause| cause.at(now).is_some());
         self.next_cause = self.causes.iter().map(|c| c.change_after(now)).fold(i64::MAX, i64::min);
         let new = before.iter().zip(self.befallen).zip(BEFALLS);
-        self.incident = new.filter(|((b, n), _)| !**b && *n).map(|(_, which)| which).last();
+        self.incidents.extend(new.filter(|((b, n), _)| !**b && *n).map(|(_, which)| which));
         before != self.befallen
     }
 }
@@ -294,7 +295,7 @@ impl Model for Space {
     }
 
     fn incident(&mut self) -> Option<Incident> {
-        self.incident.take()
+        self.incidents.pop()
     }
 
     fn shadow_db(&self) -> i64 {

@@ -74,7 +74,7 @@ pub(super) struct Meter {
     swap: Chance,
     next_change: i64,
     pressure_kpa: i64,
-    incident: Option<Incident>,
+    incidents: Vec<Incident>,
 }
 
 /// What runs through a pipe in an hour, beside or instead of what its household draws.
@@ -123,12 +123,12 @@ impl Meter {
             swap: chance(53, 6 * 365, 1_000_000, (1, 1)),
             next_change: 0,
             pressure_kpa: nature.between(220, 420),
-            incident: None,
+            incidents: Vec::new(),
         };
         meter.mounted = meter.mounted_by(meter.hour);
         (meter.all_l, meter.reverse_l) = meter.counted_until(meter.hour);
         meter.advance(start);
-        meter.incident = None;
+        meter.incidents.clear();
         meter.next_change = meter.change_after(meter.hour);
         meter
     }
@@ -251,7 +251,7 @@ impl Meter {
             self.all_l += drawn;
             self.reverse_l += self.troubles(self.hour).back_l;
             if self.register(self.all_l) < before {
-                self.incident = Some(Incident::MeterRolledOver);
+                self.incidents.push(Incident::MeterRolledOver);
             }
             self.deltas.rotate_left(1);
             if let Some(last) = self.deltas.last_mut() {
@@ -260,7 +260,7 @@ impl Meter {
             self.hour += 1;
             if self.swap.at(self.hour).is_some_and(|swap| swap.from == self.hour) {
                 self.mounted = Some((self.hour, self.all_l));
-                self.incident = Some(Incident::MeterSwapped);
+                self.incidents.push(Incident::MeterSwapped);
             }
         }
     }
@@ -301,11 +301,10 @@ impl Model for Meter {
             (was.back_l == 0 && is.back_l > 0, Incident::Backflow),
             (was.burst_l == 0 && is.burst_l > 0, Incident::Burst),
         ];
-        let begun = begun.into_iter().filter(|(begins, _)| *begins).map(|(_, what)| what).last();
-        if begun.is_some() {
-            self.incident = begun;
-        }
-        Some(if begun.is_some() { Trigger::Alarm } else { Trigger::Event })
+        let before = self.incidents.len();
+        self.incidents
+            .extend(begun.into_iter().filter(|(begins, _)| *begins).map(|(_, what)| what));
+        Some(if self.incidents.len() > before { Trigger::Alarm } else { Trigger::Event })
     }
 
     #[allow(clippy::cast_precision_loss)] // litres an hour, tenths
@@ -347,7 +346,7 @@ impl Model for Meter {
     }
 
     fn incident(&mut self) -> Option<Incident> {
-        self.incident.take()
+        self.incidents.pop()
     }
 }
 
