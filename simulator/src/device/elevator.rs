@@ -193,8 +193,8 @@ impl Lift {
         self.since_visit(now) * 100 / BETWEEN_VISITS
     }
 
-    /// When something comes next that comes by chance, so seldom where it is due for the mechanic, and
-    /// not at all right after him.
+    /// When something that comes by chance comes next: with the mean `between` when the mechanic is
+    /// due, seldomer before, and not at all right after him.
     fn mishap(&self, now: i64, between: i64, rng: &mut Rng) -> i64 {
         let mut at = now;
         loop {
