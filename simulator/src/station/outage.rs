@@ -41,7 +41,7 @@ impl Outages {
 
     fn advance(&mut self) {
         if self.chance.per_million == 0 {
-            self.from = NEVER;
+            (self.from, self.until) = (NEVER, NEVER);
             return;
         }
         let mean = 60_000_000_000 / i64::from(self.chance.per_million);
@@ -55,7 +55,7 @@ impl Outages {
 
     /// Whether there is an outage at a moment that is no earlier than those asked for before.
     pub(crate) fn at(&mut self, now: i64) -> bool {
-        while now >= self.until {
+        while now >= self.until && self.until < NEVER {
             self.advance();
         }
         now >= self.from
