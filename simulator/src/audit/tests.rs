@@ -15,7 +15,7 @@ use prost::Message as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::ledger::{BatchRecord, Ledger, Meant, RunRecord};
+use crate::ledger::{BatchRecord, Ledger, LedgerReading, Meant, RunRecord};
 
 const STATION: &str = "bs0001";
 const SESSION: u32 = 7;
@@ -55,6 +55,7 @@ fn meant(row: &Row) -> Meant {
         boot_epoch: r.boot_epoch,
         seq: r.seq,
         kind: r.kind().number(),
+        measured_ms: r.times.measured.map(DeviceTime::ms),
         digest: r.digest(),
     }
 }
@@ -68,14 +69,16 @@ fn ledger(expected: Option<RejectReason>) -> (TempDir, PathBuf, Vec<Row>) {
     let rows: Vec<Row> = (0..7).map(|seq| row(seq, seq < 6)).collect();
     for (seq, pair) in (0..).zip(rows.chunks(2)) {
         let id = ledger
-            .batch(BatchRecord {
+            .batch(&BatchRecord {
                 id: 0,
-                station: STATION.to_owned(),
+                station: STATION.into(),
                 session: SESSION,
                 seq,
                 channel: if pair.len() == 2 { Channel::Telemetry } else { Channel::Status },
                 payload_digest: u128::from(seq) + 0xabc,
-                readings: pair.iter().map(|row| (meant(row), None)).collect(),
+                due_ms: 1_790_000_000_000,
+                sent_ms: 1_790_000_000_400,
+                readings: pair.iter().map(|row| meant(row).into()).collect(),
             })
             .unwrap();
         if seq != 2 {
@@ -84,14 +87,16 @@ fn ledger(expected: Option<RejectReason>) -> (TempDir, PathBuf, Vec<Row>) {
     }
     if expected.is_some() {
         let id = ledger
-            .batch(BatchRecord {
+            .batch(&BatchRecord {
                 id: 0,
-                station: STATION.to_owned(),
+                station: STATION.into(),
                 session: SESSION,
                 seq: 9,
                 channel: Channel::Telemetry,
                 payload_digest: 0xbad,
-                readings: vec![(meant(&row(50, true)), expected)],
+                due_ms: 1_790_000_000_000,
+                sent_ms: 1_790_000_000_400,
+                readings: vec![LedgerReading { expected, ..meant(&row(50, true)).into() }],
             })
             .unwrap();
         ledger.acknowledged(id, 9, false).unwrap();

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::AuditError;
 use super::report::{AuditReport, EXPLAINED};
 use super::service::Letter;
-use crate::ledger::{BatchRecord, LedgerReader, Meant, Record};
+use crate::ledger::{BatchRecord, LedgerReader, LedgerReading, Meant, Record};
 
 /// One reading of the ledger.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Truth {
     fn batch(&mut self, mut record: BatchRecord) -> Result<(), AuditError> {
         let number = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
         let mut entries = Vec::with_capacity(record.readings.len());
-        for (meant, expected) in std::mem::take(&mut record.readings) {
+        for LedgerReading { meant, expected, .. } in std::mem::take(&mut record.readings) {
             let key = key(meant.imei, meant.boot_epoch, meant.seq, &record.station, record.session);
             let next = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
             let at = *self.by_key.entry(key).or_insert(next);
