@@ -9,6 +9,7 @@ use loushan_schemas::pb;
 use loushan_schemas::quality::Quality;
 use loushan_schemas::reading::{Body, Common, Reading, TimeSource, Times, Water};
 use loushan_schemas::reject::RejectReason;
+use loushan_schemas::row::Row;
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 use loushan_schemas::topic::Channel;
 use prost::Message as _;
@@ -110,15 +111,22 @@ const SETTLED: &str = r#"{"durable_lsn":40,"received":7,"accepted":7,"duplicate"
     {"name":"embedded","cursor":2,"position":40,"pending":0,"residue":0,"trouble":null},
     {"name":"dead_letter","cursor":40,"position":41,"pending":0,"residue":0,"trouble":null}]}"#;
 
+const KEEPS: &str = r#"{"keeps":{"bytes":null,"kinds":{"water":{"age":"30days","bytes":null}}},
+    "stored":{},"removes":[]}"#;
+
 /// A service that answers these, each conservation in turn and the last one for ever.
 fn service(conservation: &[&str], rows: &[Row], letters: &[String]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let mut export = String::new();
-    for row in rows {
-        row.write_json(&mut export);
-        export.push('\n');
-    }
+    let rows = rows.to_vec();
+    let export = move |after: u64| {
+        let mut lines = String::new();
+        for row in rows.iter().filter(|row| row.lsn > after) {
+            row.write_json(&mut lines);
+            lines.push('\n');
+        }
+        lines
+    };
     let letters: String = letters.iter().map(|letter| format!("{letter}\n")).collect();
     let mut answers: Vec<String> = conservation.iter().rev().map(ToString::to_string).collect();
     std::thread::spawn(move || {
@@ -137,9 +145,12 @@ fn service(conservation: &[&str], rows: &[Row], letters: &[String]) -> String {
             let body = match path {
                 "/api/v1/conservation" if answers.len() > 1 => answers.pop().unwrap(),
                 "/api/v1/conservation" => answers[0].clone(),
-                "/api/v1/readings/export?after_lsn=0" => export.clone(),
+                "/api/v1/retention" => KEEPS.to_owned(),
                 "/api/v1/dead-letters/export?after_lsn=0" => letters.clone(),
-                other => panic!("asked for {other}"),
+                other => match other.strip_prefix("/api/v1/readings/export?after_lsn=") {
+                    Some(after) => export(after.parse().unwrap()),
+                    None => panic!("asked for {other}"),
+                },
             };
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
