@@ -33,7 +33,7 @@ mod station;
 mod target;
 pub mod traffic;
 
-pub use audit::{AuditError, AuditReport, audit};
+pub use audit::{AuditError, AuditOptions, AuditReport, audit, audit_service, audit_store};
 pub use options::FleetOptions;
 pub use report::{FleetStats, Snapshot, Summary};
 pub use run::{Fleet, FleetError};

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::unix_ms;
-use crate::ledger::{BatchRecord, Ledger, LedgerError};
+use crate::ledger::{BatchRecord, Ledger, LedgerError, LedgerReading};
 use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
 use crate::fault::{Fault, FaultRates};
 use crate::options::Schedule;
@@ -396,14 +396,16 @@ impl Publisher {
                     *id
                 }
                 None => {
-                    let id = ledger.batch(BatchRecord {
+                    let id = ledger.batch(&BatchRecord {
                         id: 0,
-                        station: self.station.plan.station.as_str().to_owned(),
+                        station: self.station.plan.station.as_str().into(),
                         session: self.station.session,
                         seq: batch.seq,
                         channel: batch.channel,
                         payload_digest: xxh3_128(&batch.payload),
-                        readings: batch.meant.iter().map(|meant| (*meant, None)).collect(),
+                        due_ms: batch.due,
+                        sent_ms: unix_ms(),
+                        readings: batch.meant.iter().copied().map(LedgerReading::from).collect(),
                     })?;
                     *batch.ledger_id.get_or_init(|| id)
                 }

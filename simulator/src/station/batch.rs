@@ -85,6 +85,8 @@ pub struct Meant {
     pub seq: u64,
     /// Number of the kind.
     pub kind: u8,
+    /// The device's own time, in Unix ms, where it gave one.
+    pub measured_ms: Option<i64>,
     /// [`Reading::digest`] of the reading before it was encoded.
     pub digest: u64,
 }
@@ -96,6 +98,7 @@ impl Meant {
             boot_epoch: reading.boot_epoch,
             seq: reading.seq,
             kind: reading.kind().number(),
+            measured_ms: reading.times.measured.map(DeviceTime::ms),
             digest: reading.digest(),
         }
     }
