@@ -67,13 +67,8 @@ impl Fault {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
     /// Those that spoil a payload.
-    pub(crate) const PAYLOAD: [Self; 5] = [
-        Self::Corrupt,
-        Self::Truncated,
-        Self::Oversized,
-        Self::NewerSchema,
-        Self::WrongStation,
-    ];
+    pub(crate) const PAYLOAD: [Self; 5] =
+        [Self::Corrupt, Self::Truncated, Self::Oversized, Self::NewerSchema, Self::WrongStation];
     /// Those that happen to a session.
     pub(crate) const SESSION: [Self; 4] =
         [Self::Vanish, Self::Disconnect, Self::HalfOpen, Self::Stall];
@@ -157,12 +152,7 @@ impl Chance {
     /// So often, in a million, throughout the run.
     #[must_use]
     pub const fn of(fault: Fault, per_million: u32) -> Self {
-        Self {
-            per_million,
-            lasts: fault.usual(),
-            from: Duration::ZERO,
-            until: Duration::MAX,
-        }
+        Self { per_million, lasts: fault.usual(), from: Duration::ZERO, until: Duration::MAX }
     }
 
     /// Whether it may happen at a moment of the run.
@@ -310,14 +300,20 @@ mod tests {
     fn a_chance_is_written_with_its_unit_its_length_and_its_window() {
         let chance = Chance::parse(Fault::Outage, "0.2/min for 20s from 10s until 2min").unwrap();
         let seconds = Duration::from_secs;
-        let expected =
-            Chance { per_million: 200_000, lasts: seconds(20), from: seconds(10), until: seconds(120) };
+        let expected = Chance {
+            per_million: 200_000,
+            lasts: seconds(20),
+            from: seconds(10),
+            until: seconds(120),
+        };
         assert_eq!(chance, expected);
         assert!(!chance.at(seconds(9)) && chance.at(seconds(10)) && !chance.at(seconds(120)));
         let share = Chance::parse(Fault::Corrupt, "0.25%").unwrap();
         assert_eq!(share, Chance::of(Fault::Corrupt, 2_500));
         assert!(!Chance::parse(Fault::Corrupt, "0").unwrap().at(seconds(1)));
-        for wrong in ["", "1", "1/min", "101%", "-1%", "1% for 3s", "1% from", "1% from 5s until 4s"] {
+        for wrong in
+            ["", "1", "1/min", "101%", "-1%", "1% for 3s", "1% from", "1% from 5s until 4s"]
+        {
             let error = Chance::parse(Fault::Corrupt, wrong).unwrap_err();
             assert!(error.contains("give"), "{wrong}: {error}");
         }

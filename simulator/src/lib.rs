@@ -6,6 +6,7 @@
 //! * [`fleet`]: which stations and devices there are, all derived from the seed.
 //! * `device`, `radio`, `station`: the models. They live in simulated time alone, so that the same
 //!   seed and start give the same bytes on any machine and at any speed (see `seed`).
+//! * [`faults`]: what goes wrong at the devices themselves and what befalls them, counted.
 //! * [`said`]: what a fleet would send, for whoever wants the readings and no network.
 //! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
 //!   again byte for byte after every reconnect.
@@ -18,6 +19,7 @@ mod city;
 mod clock;
 mod device;
 pub mod fault;
+pub mod faults;
 pub mod fleet;
 pub mod ledger;
 mod link;

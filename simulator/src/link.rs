@@ -188,10 +188,9 @@ impl LinkDriver {
                 let event = driver.poll().await.map_err(|e| LinkError(e.to_string()))?;
                 Ok(match event {
                     Event::Incoming(Packet::ConnAck(_)) => LinkEvent::Connected,
-                    Event::Incoming(Packet::PubAck(ack)) => LinkEvent::Acknowledged {
-                        pkid: ack.pkid,
-                        refused: refusal(ack.reason),
-                    },
+                    Event::Incoming(Packet::PubAck(ack)) => {
+                        LinkEvent::Acknowledged { pkid: ack.pkid, refused: refusal(ack.reason) }
+                    }
                     Event::Incoming(Packet::Publish(publish)) => {
                         LinkEvent::Commanded(publish.payload)
                     }

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::device::Rhythm;
 use crate::fault::{Fault, FaultRates};
+use crate::faults::DeviceFaultRates;
 use crate::fleet::{DEVICES_PER_STATION, MAX_DEVICES_PER_STATION, MAX_STATIONS, STATIONS};
 use crate::run::FleetError;
 use crate::station::Cut;
@@ -100,6 +101,8 @@ pub struct FleetOptions {
     pub window: usize,
     /// What goes wrong on purpose.
     pub faults: FaultRates,
+    /// What is wrong with devices.
+    pub device_faults: DeviceFaultRates,
     /// The ledger to append to.
     pub ledger: Option<PathBuf>,
     /// Where to write the fleet's `stations.csv`.
@@ -133,6 +136,7 @@ impl FleetOptions {
             linger: Duration::from_secs(2),
             window: 20,
             faults: FaultRates::default(),
+            device_faults: DeviceFaultRates::default(),
             ledger: None,
             stations_csv: None,
             mqtt_version: MqttVersion::default(),
@@ -245,8 +249,9 @@ impl FleetOptions {
         let faults = Fault::ALL.map(|fault| self.faults.chance(fault));
         // The number of stations is not in it: each station's bytes are its own.
         let text = format!(
-            "2|{}|{:?}|{:?}|{:?}|{faults:?}|{}",
+            "3|{}|{:?}|{:?}|{:?}|{:?}|{faults:?}|{}",
             self.devices_per_station,
+            self.device_faults,
             self.rhythm(),
             self.traffic,
             self.cut(),

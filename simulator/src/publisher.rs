@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::unix_ms;
+use crate::fault::{Fault, FaultRates};
 use crate::ledger::{BatchRecord, Ledger, LedgerError, LedgerReading};
 use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
-use crate::fault::{Fault, FaultRates};
 use crate::options::Schedule;
 use crate::report::{ByKind, Departure, FleetStats, KINDS};
 use crate::seed::{Rng, Use};
@@ -140,8 +140,7 @@ impl Publisher {
             ready_since: now,
         };
         let key = [self.seed, self.station.plan.number.into()];
-        let mut misfortune =
-            Misfortune::new(&self.faults, &self.pace, &key, self.outages.clone());
+        let mut misfortune = Misfortune::new(&self.faults, &self.pace, &key, self.outages.clone());
         let mut half_open: Vec<HalfOpen> = Vec::new();
         let mut backoff = BACKOFF_FIRST;
         tokio::select! {
@@ -396,6 +395,16 @@ impl Publisher {
                     *id
                 }
                 None => {
+                    let done = Fault::ALL.into_iter().zip(batch.faults);
+                    let mut names: Vec<&str> = done
+                        .filter(|(_, count)| *count > 0)
+                        .map(|(fault, _)| fault.as_str())
+                        .collect();
+                    if batch.channel == Channel::Replay {
+                        names.push(Fault::Outage.as_str());
+                    }
+                    let marks = ledger.marks(&names)?;
+                    let reading = |meant| LedgerReading { marks, ..LedgerReading::from(meant) };
                     let id = ledger.batch(&BatchRecord {
                         id: 0,
                         station: self.station.plan.station.as_str().into(),
@@ -405,7 +414,7 @@ impl Publisher {
                         payload_digest: xxh3_128(&batch.payload),
                         due_ms: batch.due,
                         sent_ms: unix_ms(),
-                        readings: batch.meant.iter().copied().map(LedgerReading::from).collect(),
+                        readings: batch.meant.iter().copied().map(reading).collect(),
                     })?;
                     *batch.ledger_id.get_or_init(|| id)
                 }
@@ -426,6 +435,13 @@ impl Publisher {
             pkid: None,
             counts_from: Some(counts_from),
         })
+    }
+}
+
+impl Drop for Publisher {
+    /// However the session ended, what was told is counted.
+    fn drop(&mut self) {
+        self.stats.recorder.lock().incidents.merge(self.station.incidents());
     }
 }
 

@@ -99,6 +99,7 @@ impl Fleet {
             cut: options.cut(),
             faults: options.faults,
             speed: options.speed,
+            device_faults: options.device_faults,
         };
         stats.recorder.lock().begun = begun;
         let ending = stop.child_token();

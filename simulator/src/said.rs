@@ -13,6 +13,7 @@ use loushan_schemas::topic::Channel;
 
 use crate::device::Rhythm;
 use crate::fault::FaultRates;
+use crate::faults::DeviceFaultRates;
 use crate::fleet;
 use crate::station::{Cut, Setting, Station};
 use crate::traffic::Traffic;
@@ -80,6 +81,7 @@ impl FleetSays {
             cut: Cut { readings: options.batch_readings, linger_ms: options.linger_ms },
             faults: FaultRates { duplicate: 0, republish: 0, ..options.faults },
             speed: 1,
+            device_faults: DeviceFaultRates::default(),
         };
         let plans = fleet::plan(options.seed, &records, options.devices_per_station);
         let stations = plans

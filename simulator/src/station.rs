@@ -21,6 +21,7 @@ use prost::Message as _;
 use crate::city::{MINUTE, SECOND};
 use crate::device::{Device, DevicePlan, Rhythm, Trigger, unreceived};
 use crate::fault::{Fault, FaultCounts, FaultRates};
+use crate::faults::{Counts, DeviceFaultRates};
 use crate::seed::{Rng, Use, mix};
 use crate::traffic::Traffic;
 
@@ -58,6 +59,7 @@ pub(crate) struct Setting {
     pub(crate) traffic: Traffic,
     pub(crate) cut: Cut,
     pub(crate) faults: FaultRates,
+    pub(crate) device_faults: DeviceFaultRates,
     /// How many times faster than the wall clock, by which faults have their windows.
     pub(crate) speed: u32,
 }
@@ -123,6 +125,8 @@ pub(crate) struct Station {
     batch_seq: u64,
     status_seq: u64,
     answers: Answers,
+    /// What befell its devices so far.
+    incidents: Counts,
     heard: i64,
     attempts: i64,
     collisions: i64,
@@ -163,7 +167,7 @@ impl Station {
             .iter()
             .map(|device| {
                 let rhythm = setting.traffic.rhythm(seed, device.imei).unwrap_or(setting.rhythm);
-                Device::new(*device, seed, start, rhythm)
+                Device::new(*device, &Setting { rhythm, ..setting })
             })
             .collect();
         let mut station = Self {
@@ -180,6 +184,7 @@ impl Station {
             batch_seq: 0,
             status_seq: 0,
             answers: Answers::default(),
+            incidents: Counts::default(),
             heard: 0,
             attempts: 0,
             collisions: 0,
@@ -204,6 +209,11 @@ impl Station {
         if let Some(next) = self.devices.get(index).map(Device::next) {
             self.put(next, Item::Device(index));
         }
+    }
+
+    /// What befell its devices so far.
+    pub(crate) const fn incidents(&self) -> &Counts {
+        &self.incidents
     }
 
     /// The next batch. Its moment is never before that of the batch before it.
@@ -256,7 +266,8 @@ impl Station {
     }
 
     fn device_speaks(&mut self, index: usize, now: i64) {
-        let said = self.devices.get_mut(index).and_then(|device| device.speak(now));
+        let incidents = &mut self.incidents;
+        let said = self.devices.get_mut(index).and_then(|device| device.speak(now, incidents));
         self.plan_device(index);
         let Some((trigger, mut reading, latency)) = said else { return };
         let Some(last) = self.last_heard.get_mut(index) else { return };

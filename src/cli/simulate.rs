@@ -17,6 +17,7 @@ use super::demo::progress::Progress;
 use super::{Failure, block_on, events, signals};
 
 mod keys;
+mod processes;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -87,7 +88,7 @@ impl FleetArgs {
 
 impl Args {
     /// The scenario, then the flags.
-    fn plan(&self) -> Result<Plan, Failure> {
+    fn said(&self) -> Result<Vec<Said>, Failure> {
         let mut flags: Said = self.keys.said.clone();
         if self.v5 {
             flags.push(("mqtt".to_owned(), vec!["5".to_owned()]));
@@ -97,7 +98,7 @@ impl Args {
             parts.push(scenario::read(name).map_err(Failure::usage)?);
         }
         parts.push(flags);
-        Plan::of(&parts).map_err(|error: ScenarioError| Failure::usage(error))
+        Ok(parts)
     }
 
     fn only_json(&self) -> bool {
@@ -129,7 +130,8 @@ impl Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let quiet = args.only_json() || std::io::stdout().is_terminal();
     events::start_by_environment(if quiet { "warn" } else { "info" })?;
-    let plan = args.plan()?;
+    let said = args.said()?;
+    let plan = Plan::of(&said).map_err(|error: ScenarioError| Failure::usage(error))?;
     if args.dry_run {
         println!("{}", scenario::expect(&plan.fleet).map_err(failure)?);
         return Ok(ExitCode::SUCCESS);
@@ -137,7 +139,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if plan.fleet.target.is_empty() {
         return Err(Failure::usage(anyhow!("no target is given; give --target mqtt://HOST:PORT")));
     }
-    let mut report = play(&plan, args.only_json())?;
+    let mut report = if plan.processes > 1 {
+        processes::play(&plan, &said)?
+    } else {
+        play(&plan, args.only_json())?
+    };
     report.verdicts = plan.fail_if.iter().map(|condition| condition.judge(&report)).collect();
     args.tell(&report)
 }

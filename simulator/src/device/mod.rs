@@ -17,8 +17,10 @@ use loushan_schemas::reading::{Body, Reading, TimeSource, Times};
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 
 use crate::city::SECOND;
+use crate::faults::Counts;
 use crate::radio::Radio;
 use crate::seed::{Rng, Use, mix};
+use crate::station::Setting;
 
 /// Never: later than any run.
 pub(crate) const NEVER: i64 = i64::MAX;
@@ -95,7 +97,8 @@ pub(crate) struct DevicePlan {
 
 impl Device {
     /// A device that was switched on before `start` and reports from then on.
-    pub(crate) fn new(plan: DevicePlan, seed: u64, start: i64, rhythm: Rhythm) -> Self {
+    pub(crate) fn new(plan: DevicePlan, setting: &Setting) -> Self {
+        let Setting { seed, start, rhythm, .. } = *setting;
         // What a device *is* depends on the seed alone, what happens to it on the start as well.
         let mut nature = Rng::new(Use::Plan, &[seed, plan.imei.get()]);
         let mut rng = Rng::new(Use::Device, &[seed, start.unsigned_abs(), plan.imei.get()]);
@@ -157,7 +160,11 @@ impl Device {
 
     /// Goes on to `now`, which is [`Device::next`]. What it says, if it does: the reading, heard at
     /// no time yet, and how long it is under way.
-    pub(crate) fn speak(&mut self, now: i64) -> Option<(Trigger, Reading, i64)> {
+    pub(crate) fn speak(
+        &mut self,
+        now: i64,
+        _counts: &mut Counts,
+    ) -> Option<(Trigger, Reading, i64)> {
         let trigger = if self.model.next_event() <= now {
             self.model.event(now, &mut self.rng)?
         } else {
@@ -165,9 +172,9 @@ impl Device {
             self.next_report = match self.rhythm {
                 Rhythm::Natural => now.saturating_add(self.model.natural_period()),
                 // From the start, not from the last one: rounding to a ms must not add up.
-                Rhythm::Every(ns) | Rhythm::From { every: ns, .. } => self.start.saturating_add(ns_to_ms(
-                    self.phase_ns.saturating_add(ns.max(1).saturating_mul(self.reports)),
-                )),
+                Rhythm::Every(ns) | Rhythm::From { every: ns, .. } => self.start.saturating_add(
+                    ns_to_ms(self.phase_ns.saturating_add(ns.max(1).saturating_mul(self.reports))),
+                ),
             };
             Trigger::Periodic
         };
@@ -223,6 +230,22 @@ mod tests {
 
     use super::*;
     use crate::city::HOUR;
+    use crate::fault::FaultRates;
+    use crate::faults::DeviceFaultRates;
+    use crate::station::Cut;
+
+    fn setting(start: i64, rhythm: Rhythm) -> Setting {
+        Setting {
+            seed: 5,
+            start,
+            rhythm,
+            traffic: crate::traffic::Traffic::Kinds,
+            speed: 1,
+            cut: Cut { readings: 1, linger_ms: 0 },
+            faults: FaultRates::NONE,
+            device_faults: DeviceFaultRates::default(),
+        }
+    }
 
     /// A service that knows a device from the last run would take a lower counter for a reset.
     #[test]
@@ -231,12 +254,16 @@ mod tests {
         for kind in [Kind::Parking, Kind::StreetLight, Kind::Smoke, Kind::Elevator, Kind::Water] {
             for serial in 0..20 {
                 let plan = DevicePlan { imei: Imei::from_body(86_000 + serial), kind, station: 1 };
-                let device = |start| Device::new(plan, 5, start, Rhythm::Every(1_000_000_000));
+                let device =
+                    |start| Device::new(plan, &setting(start, Rhythm::Every(1_000_000_000)));
                 let last = |device: &mut Device, until: i64| {
                     let mut last = None;
                     while device.next() < until {
                         let now = device.next();
-                        last = device.speak(now).map(|(_, reading, _)| reading).or(last);
+                        last = device
+                            .speak(now, &mut Counts::default())
+                            .map(|(_, reading, _)| reading)
+                            .or(last);
                     }
                     last.unwrap()
                 };

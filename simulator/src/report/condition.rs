@@ -132,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_condition_that_is_none_says_what_is_one() {
-        for text in ["", "p99", "p99 > 50", "p98 > 50ms", "refused > many", "p99 = 5ms", "p50 > 1ms < 2"] {
+        for text in
+            ["", "p99", "p99 > 50", "p98 > 50ms", "refused > many", "p99 = 5ms", "p50 > 1ms < 2"]
+        {
             let error = text.parse::<Condition>().unwrap_err();
             assert!(error.contains("give FIGURE > LIMIT"), "{text}: {error}");
         }

@@ -54,9 +54,7 @@ impl Distribution {
 
     fn buckets(&self) -> Vec<(u64, u64)> {
         let recorded = self.0.as_ref().map(Histogram::iter_recorded).into_iter().flatten();
-        recorded
-            .map(|step| (step.value_iterated_to(), step.count_at_value()))
-            .collect()
+        recorded.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
     }
 }
 
@@ -85,9 +83,8 @@ impl From<Written> for Distribution {
 
 impl From<Distribution> for Written {
     fn from(distribution: Distribution) -> Self {
-        let us = |part| {
-            u64::try_from(distribution.quantile(part).as_micros()).unwrap_or(LONGEST_US)
-        };
+        let us =
+            |part| u64::try_from(distribution.quantile(part).as_micros()).unwrap_or(LONGEST_US);
         Self {
             count: distribution.count(),
             p50_us: us(0.5),

@@ -116,7 +116,12 @@ fn heat(columns: &[Column]) -> String {
             }
         }
     }
-    frame(&body, &format!("&lt; {}", millis(heat_below(high))), seconds, (high - low + 1) as f64 * cell)
+    frame(
+        &body,
+        &format!("&lt; {}", millis(heat_below(high))),
+        seconds,
+        (high - low + 1) as f64 * cell,
+    )
 }
 
 /// A table of names and counts.
@@ -126,7 +131,11 @@ fn counts<'a>(rows: impl Iterator<Item = (&'a String, u64)>) -> String {
             format!("<tr><td>{}</td><td class=\"n\">{count}</td></tr>\n", escaped(name))
         })
         .collect();
-    if rows.is_empty() { "<p class=\"note\">None.</p>\n".to_owned() } else { format!("<table>{rows}</table>\n") }
+    if rows.is_empty() {
+        "<p class=\"note\">None.</p>\n".to_owned()
+    } else {
+        format!("<table>{rows}</table>\n")
+    }
 }
 
 impl Report {
@@ -145,7 +154,8 @@ impl Report {
             escaped(&self.about)
         );
         for verdict in &self.verdicts {
-            let (class, word) = if verdict.failed { ("failed", "failed") } else { ("passed", "passed") };
+            let (class, word) =
+                if verdict.failed { ("failed", "failed") } else { ("passed", "passed") };
             html += &format!(
                 "<p><span class=\"{class}\">{word}</span> fail if {}: {}</p>\n",
                 escaped(&verdict.fail_if),
@@ -170,7 +180,8 @@ impl Report {
         html += &bars(&columns, "#2f855a", "", |column| column.row.connects as f64);
         html += "<h2>Batches that the generator itself sent late</h2>\n";
         html += &bars(&columns, "#6b46c1", "", |column| column.row.late as f64);
-        html += "<h2>By kind</h2>\n<table><tr><th>kind</th><th>sent</th><th>acknowledged</th></tr>\n";
+        html +=
+            "<h2>By kind</h2>\n<table><tr><th>kind</th><th>sent</th><th>acknowledged</th></tr>\n";
         for (kind, tally) in &self.kinds {
             html += &format!(
                 "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
@@ -181,9 +192,14 @@ impl Report {
         }
         html += "</table>\n<h2>Faults by name</h2>\n";
         html += &counts(self.faults.iter().map(|(name, count)| (name, *count)));
+        html += "<h2>Incidents of devices</h2>\n";
+        html += &counts(self.incidents.iter().map(|(name, count)| (name, *count)));
         html += "<h2>Errors by reason</h2>\n";
         html += &counts(self.errors.iter().map(|(name, count)| (name, *count)));
-        html += &format!("<h2>In words</h2>\n<pre>{}</pre>\n</body></html>\n", escaped(&self.to_string()));
+        html += &format!(
+            "<h2>In words</h2>\n<pre>{}</pre>\n</body></html>\n",
+            escaped(&self.to_string())
+        );
         html
     }
 }

@@ -45,10 +45,8 @@ impl Report {
                 xml.push_str("/>\n");
             }
         }
-        xml += &format!(
-            "  <system-out>{}</system-out>\n</testsuite>\n",
-            escaped(&self.to_string())
-        );
+        xml +=
+            &format!("  <system-out>{}</system-out>\n</testsuite>\n", escaped(&self.to_string()));
         xml
     }
 }

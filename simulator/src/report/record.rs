@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::distribution::Distribution;
 use super::timeline::{LATE, Row, Timeline};
 use crate::fault::{Fault, FaultCounts};
+use crate::faults::Counts;
 
 /// Different reasons told apart; they hold words of the operating system and of the server.
 const REASONS: usize = 40;
@@ -42,6 +43,7 @@ pub(crate) struct Recorder {
     pub(crate) kinds_acked: [u64; KINDS],
     pub(crate) faults: [u64; Fault::COUNT],
     pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) incidents: Counts,
     pub(crate) waited: u64,
     pub(crate) unmeasured: u64,
 }
@@ -58,6 +60,7 @@ impl Default for Recorder {
             kinds_acked: [0; KINDS],
             faults: [0; Fault::COUNT],
             errors: BTreeMap::new(),
+            incidents: Counts::default(),
             waited: 0,
             unmeasured: 0,
         }

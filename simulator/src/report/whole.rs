@@ -111,6 +111,8 @@ pub struct Report {
     pub kinds: BTreeMap<String, Tally>,
     /// Faults done on purpose.
     pub faults: BTreeMap<String, u64>,
+    /// What befell devices, told of in what they said.
+    pub incidents: BTreeMap<String, u64>,
     /// What went wrong not on purpose, by reason.
     pub errors: BTreeMap<String, u64>,
     /// By the second.
@@ -149,6 +151,11 @@ impl Report {
                 .filter(|(_, count)| *count > 0)
                 .map(|(fault, count)| (fault.as_str().to_owned(), count))
                 .collect(),
+            incidents: recorder
+                .incidents
+                .iter()
+                .map(|(incident, count)| (incident.name().to_owned(), count))
+                .collect(),
             errors: recorder.errors.clone(),
             timeline: recorder.timeline.clone(),
             verdicts: Vec::new(),
@@ -172,6 +179,9 @@ impl Report {
         }
         for (fault, count) in other.faults {
             *self.faults.entry(fault).or_default() += count;
+        }
+        for (incident, count) in other.incidents {
+            *self.incidents.entry(incident).or_default() += count;
         }
         for (reason, count) in other.errors {
             *self.errors.entry(reason).or_default() += count;
@@ -219,14 +229,7 @@ impl Report {
 
 fn quantiles(times: &Distribution) -> String {
     let at = |part| millis(times.quantile(part));
-    format!(
-        "p50 {} p90 {} p99 {} p99.9 {} max {}",
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(0.999),
-        at(1.0)
-    )
+    format!("p50 {} p90 {} p99 {} p99.9 {} max {}", at(0.5), at(0.9), at(0.99), at(0.999), at(1.0))
 }
 
 impl fmt::Display for Report {
@@ -273,6 +276,9 @@ impl fmt::Display for Report {
         writeln!(f, "commands             {} answered", c.commands_answered)?;
         for (fault, count) in &self.faults {
             writeln!(f, "fault                {fault} {count}")?;
+        }
+        for (incident, count) in &self.incidents {
+            writeln!(f, "incident             {incident} {count}")?;
         }
         for (reason, count) in &self.errors {
             writeln!(f, "error                {count} × {reason}")?;

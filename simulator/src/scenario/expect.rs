@@ -58,6 +58,7 @@ pub fn expect(options: &FleetOptions) -> Result<Expected, FleetError> {
         traffic: options.traffic,
         cut: options.cut(),
         faults: options.faults,
+        device_faults: options.device_faults,
         speed: options.speed,
     };
     let mut heard: Vec<Station> = plans
@@ -133,7 +134,7 @@ impl fmt::Display for Expected {
         writeln!(f, "stations     {}, {} devices", self.stations, self.devices)?;
         writeln!(f, "readings     {:.1}/s", self.readings_per_s)?;
         for (kind, rate) in &self.kinds {
-            writeln!(f, "  {kind:<11}{rate:.2}/s")?;
+            writeln!(f, "  {kind:<16}{rate:.2}/s")?;
         }
         writeln!(f, "publishes    {:.1}/s", self.batches_per_s)?;
         writeln!(f, "payload      {:.1} kB/s", self.bytes_per_s / 1000.0)?;

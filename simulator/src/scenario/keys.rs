@@ -96,7 +96,8 @@ fn one_of<T: Copy, const N: usize>(text: &str, all: [(&str, T); N]) -> Result<T,
 }
 
 type Plain = (&'static str, &'static str, &'static str, fn(&mut Plan, &str) -> Result<(), String>);
-type List = (&'static str, &'static str, &'static str, fn(&mut Plan, &[String]) -> Result<(), String>);
+type List =
+    (&'static str, &'static str, &'static str, fn(&mut Plan, &[String]) -> Result<(), String>);
 
 const PLAIN: &[Plain] = &[
     ("about", "TEXT", "What the scenario is for, in a line", |plan, text| {
@@ -233,15 +234,56 @@ const PLAIN: &[Plain] = &[
             Ok(())
         },
     ),
-    ("ledger", "FILE", "The ledger to append to: what was sent, meant, acknowledged", |plan, text| {
-        plan.fleet.ledger = Some(text.into());
-        Ok(())
-    }),
+    (
+        "ledger",
+        "FILE",
+        "The ledger to append to: what was sent, meant, acknowledged",
+        |plan, text| {
+            plan.fleet.ledger = Some(text.into());
+            Ok(())
+        },
+    ),
     ("stations_csv", "FILE", "Where to write the fleet's stations.csv", |plan, text| {
         plan.fleet.stations_csv = Some(text.into());
         Ok(())
     }),
+    (
+        "fault.clock_unset",
+        "%",
+        "Devices whose clock counts from 1970 [default: 0]",
+        |plan, text| {
+            plan.fleet.device_faults.clock_unset = percent(text)?;
+            Ok(())
+        },
+    ),
+    ("fault.clock_local", "%", "Devices that send local time as UTC [default: 0]", |plan, text| {
+        plan.fleet.device_faults.clock_local = percent(text)?;
+        Ok(())
+    }),
+    ("fault.drift_ppm", "N", "How far clocks drift at most [default: 20]", |plan, text| {
+        plan.fleet.device_faults.drift_ppm = parsed(text, "parts per million")?;
+        Ok(())
+    }),
+    ("fault.seq_8", "%", "Devices that count in 8 bits [default: 0]", |plan, text| {
+        plan.fleet.device_faults.seq_8 = percent(text)?;
+        Ok(())
+    }),
+    ("fault.seq_16", "%", "Devices that count in 16 bits [default: 0]", |plan, text| {
+        plan.fleet.device_faults.seq_16 = percent(text)?;
+        Ok(())
+    }),
+    ("fault.reboot", "%", "Devices that boot within a day [default: 0.3%]", |plan, text| {
+        plan.fleet.device_faults.reboot = percent(text)?;
+        Ok(())
+    }),
 ];
+
+/// In a million.
+fn percent(text: &str) -> Result<u32, String> {
+    Chance::parse(Fault::Duplicate, text)
+        .map(|chance| chance.per_million)
+        .map_err(|_| "give a share such as 1%".to_owned())
+}
 
 const LISTS: &[List] = &[
     (
@@ -260,7 +302,8 @@ const LISTS: &[List] = &[
         "CONDITION",
         "What makes the run a failure, such as 'p99 > 50ms' or 'unacknowledged > 0'",
         |plan, values| {
-            plan.fail_if = values.iter().map(|text| text.parse()).collect::<Result<Vec<Condition>, _>>()?;
+            plan.fail_if =
+                values.iter().map(|text| text.parse()).collect::<Result<Vec<Condition>, _>>()?;
             Ok(())
         },
     ),

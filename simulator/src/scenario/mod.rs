@@ -87,9 +87,10 @@ pub fn read(name: &str) -> Result<Said, ScenarioError> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Said, ScenarioError> {
-    let table: toml::Table = text
-        .parse()
-        .map_err(|source| ScenarioError::Toml { name: name.to_owned(), source: Box::new(source) })?;
+    let table: toml::Table = text.parse().map_err(|source| ScenarioError::Toml {
+        name: name.to_owned(),
+        source: Box::new(source),
+    })?;
     let (mut said, mut faults) = (Vec::new(), Vec::new());
     collect("", &table, &mut said, &mut faults);
     if faults.is_empty() { Ok(said) } else { Err(ScenarioError::Keys(faults)) }
@@ -108,7 +109,9 @@ fn collect(prefix: &str, table: &toml::Table, said: &mut Said, faults: &mut Vec<
         };
         match values {
             Some(values) => said.push((name, values)),
-            None => faults.push(format!("{name} is a list or table of more than texts and numbers")),
+            None => {
+                faults.push(format!("{name} is a list or table of more than texts and numbers"))
+            }
         }
     }
 }
@@ -151,7 +154,7 @@ impl Plan {
             }
         }
         faults.extend(plan.fleet.faults());
-        if plan.processes > plan.fleet.stations {
+        if plan.processes > plan.fleet.stations.max(1) {
             faults.push(format!(
                 "processes is {}, more than there are stations; give at most {}",
                 plan.processes, plan.fleet.stations
@@ -163,7 +166,8 @@ impl Plan {
 
 /// How many pairs of neighbouring letters two words share.
 fn likeness(one: &str, other: &str) -> usize {
-    let pairs = |word: &str| -> Vec<(char, char)> { word.chars().zip(word.chars().skip(1)).collect() };
+    let pairs =
+        |word: &str| -> Vec<(char, char)> { word.chars().zip(word.chars().skip(1)).collect() };
     let others = pairs(other);
     pairs(one).iter().filter(|pair| others.contains(pair)).count()
 }

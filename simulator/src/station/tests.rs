@@ -23,6 +23,7 @@ fn setting(rhythm: Rhythm) -> Setting {
         cut: Cut { readings: 20, linger_ms: 2000 },
         faults: FaultRates::default(),
         speed: 1,
+        device_faults: DeviceFaultRates::default(),
     }
 }
 
