@@ -16,6 +16,7 @@ use crate::fault::FaultRates;
 use crate::faults::{Counts, DeviceFaultRates};
 use crate::fleet;
 use crate::station::{Cut, Setting, Station};
+use crate::traffic::Traffic;
 
 /// Whose readings, and from when.
 #[derive(Debug, Clone)]
@@ -76,8 +77,10 @@ impl FleetSays {
             seed: options.seed,
             start: options.start_ms,
             rhythm: Rhythm::Natural,
+            traffic: Traffic::Kinds,
             cut: Cut { readings: options.batch_readings, linger_ms: options.linger_ms },
             faults: FaultRates { duplicate: 0, republish: 0, ..options.faults },
+            speed: 1,
             device_faults: DeviceFaultRates::default(),
         };
         let plans = fleet::plan(options.seed, &records, options.devices_per_station);

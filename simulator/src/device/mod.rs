@@ -50,6 +50,8 @@ pub(crate) enum Rhythm {
     Natural,
     /// Every so many nanoseconds, whatever its kind.
     Every(u64),
+    /// The same, but for the first report's moment, which is given: nanoseconds after the start.
+    From { first: u64, every: u64 },
 }
 
 /// What a kind of device does.
@@ -157,7 +159,11 @@ impl Device {
         let clock = Clock::new(plan.kind == Kind::Water, &rates, &mut nature);
         let period_ns = match rhythm {
             Rhythm::Natural => model.natural_period().unsigned_abs().saturating_mul(1_000_000),
-            Rhythm::Every(ns) => ns.max(1),
+            Rhythm::Every(ns) | Rhythm::From { every: ns, .. } => ns.max(1),
+        };
+        let phase_ns = match rhythm {
+            Rhythm::From { first, .. } => first,
+            _ => mix(&[seed, plan.imei.get(), 7]) % period_ns,
         };
         let mut device = Self {
             imei: plan.imei,
@@ -174,7 +180,7 @@ impl Device {
             clock,
             model,
             rhythm,
-            phase_ns: mix(&[seed, plan.imei.get(), 7]) % period_ns,
+            phase_ns,
             reports: 0,
             start,
             next_report: 0,
@@ -230,9 +236,9 @@ impl Device {
         self.next_report = match self.rhythm {
             Rhythm::Natural => now.saturating_add(self.model.natural_period()),
             // From the start, not from the last one: rounding to a ms must not add up.
-            Rhythm::Every(ns) => self.start.saturating_add(ns_to_ms(
-                self.phase_ns.saturating_add(ns.max(1).saturating_mul(self.reports)),
-            )),
+            Rhythm::Every(ns) | Rhythm::From { every: ns, .. } => self.start.saturating_add(
+                ns_to_ms(self.phase_ns.saturating_add(ns.max(1).saturating_mul(self.reports))),
+            ),
         };
         Some(Trigger::Periodic)
     }
@@ -351,6 +357,8 @@ mod tests {
             seed: 5,
             start,
             rhythm,
+            traffic: crate::traffic::Traffic::Kinds,
+            speed: 1,
             cut: Cut { readings: 1, linger_ms: 0 },
             faults: FaultRates::NONE,
             device_faults: DeviceFaultRates::default(),

@@ -19,8 +19,10 @@ fn setting(rhythm: Rhythm) -> Setting {
         seed: 42,
         start: START,
         rhythm,
+        traffic: Traffic::Kinds,
         cut: Cut { readings: 20, linger_ms: 2000 },
         faults: FaultRates::default(),
+        speed: 1,
         device_faults: DeviceFaultRates::default(),
     }
 }
