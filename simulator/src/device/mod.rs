@@ -21,7 +21,7 @@ use loushan_schemas::reading::{Body, Reading, TimeSource, Times};
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 
 use crate::battery::Turn;
-use crate::city::{DAY, SECOND};
+use crate::city::{DAY, MINUTE, SECOND, day_start, local_day};
 use crate::faults::{Counts, DeviceFaultRates, Incident};
 use crate::radio::Radio;
 use crate::seed::{Rng, Use, mix};
@@ -187,7 +187,10 @@ impl Device {
             next_warning: NEVER,
             rng,
         };
-        device.next_report = device.start.saturating_add(ns_to_ms(device.phase_ns));
+        device.next_report = match (plan.kind, rhythm) {
+            (Kind::Water, Rhythm::Natural) => meter_reports_after(start, plan.imei),
+            _ => device.start.saturating_add(ns_to_ms(device.phase_ns)),
+        };
         device.plan_boot(start);
         device
     }
@@ -300,6 +303,16 @@ impl Device {
     }
 }
 
+/// When a meter's daily report is due next: at a minute of the city's day by its serial number, so
+/// that they spread and each keeps its own.
+fn meter_reports_after(start: i64, imei: Imei) -> i64 {
+    const MINUTES_A_DAY: u64 = 1440;
+    // The last digit is the check digit.
+    let minute = (imei.get() / 10 % MINUTES_A_DAY).cast_signed() * MINUTE;
+    let due = day_start(local_day(start)) + minute;
+    if due < start { due + DAY } else { due }
+}
+
 /// How far a device counts.
 fn seq_mask(rates: &DeviceFaultRates, nature: &mut Rng) -> u32 {
     let draw = nature.below(1_000_000);
@@ -347,7 +360,7 @@ mod tests {
     use loushan_schemas::field::Value;
 
     use super::*;
-    use crate::city::{HOUR, MINUTE};
+    use crate::city::HOUR;
     use crate::fault::FaultRates;
     use crate::faults::DeviceFaultRates;
     use crate::station::Cut;
@@ -493,6 +506,27 @@ mod tests {
         let daily = Setting { device_faults: honest, ..setting(START, Rhythm::Natural) };
         let (readings, _) = said(device(Kind::Smoke, 3, &daily), &daily, 30 * 24 * 60);
         assert!(left(&readings[0]) - left(readings.last().unwrap()) <= 2.0);
+    }
+
+    #[test]
+    fn meters_report_once_a_day_each_at_a_minute_of_its_own_in_every_run() {
+        let minute = |ms: i64| (ms - day_start(local_day(ms))) / MINUTE;
+        let mut minutes = BTreeSet::new();
+        for serial in 0..300 {
+            let mut own = BTreeSet::new();
+            for start in [START, START + 5 * HOUR + 17 * SECOND] {
+                let setting = setting(start, Rhythm::Natural);
+                let (readings, _) =
+                    said(device(Kind::Water, serial * 7, &setting), &setting, 3 * 24 * 60);
+                let periodic = readings.iter().filter(|r| r.common.trigger == Some(1));
+                let at: Vec<i64> = periodic.map(|r| r.times.measured.unwrap().ms()).collect();
+                assert_eq!(at.len(), 3);
+                own.extend(at.iter().map(|at| minute(*at)));
+            }
+            assert_eq!(own.len(), 1, "{own:?}");
+            minutes.extend(own);
+        }
+        assert!(minutes.len() > 280, "spread over the day");
     }
 
     #[test]

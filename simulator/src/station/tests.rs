@@ -153,7 +153,7 @@ fn the_same_seed_and_start_give_these_bytes_on_any_machine() {
     );
 }
 
-const PINNED: [u64; 3] = [0x6d5d_9648_1ce6_f614, 0xa962_9672_5345_604a, 0x95ef_a1ef_5fe9_1963];
+const PINNED: [u64; 3] = [0x6d5d_9648_1ce6_f614, 0x99ab_7284_8aaf_8c69, 0x9a6f_43e9_1d1e_0b95];
 
 fn put_batch(hash: &mut Xxh3, batch: &Batch) {
     hash.update(batch.channel.suffix().as_bytes());
