@@ -2,55 +2,77 @@
 //!
 //! # Format
 //!
-//! An append-only file: the magic `LSLEDG01`, then records
+//! An append-only file: the magic `LSLEDG` and the format's version in two digits, `02`; then blocks
 //!
 //! ```text
 //! u32 length of the body · u64 xxh3 of the body · body
 //! ```
 //!
-//! little endian. A body begins with its type:
+//! little endian. A body begins with what its numbers are reckoned from, a time in Unix ms and the id
+//! of its first batch; then come records, each begun by its type. *n* is a number of as few bytes as
+//! it needs (seven bits a byte), *d* the difference to what stands behind it, zigzag, as such a number:
 //!
-//! | type | body |
+//! | type | record |
 //! |---|---|
 //! | 1 run | seed u64 · start ms i64 · shape u64 |
-//! | 2 batch | id u64 · station (u8 length, bytes) · session u32 · seq u64 · channel u8 · payload xxh3-128 u128 · count u32 · per reading: imei u64, boot epoch u32, seq u64, kind u8, digest u64, expectation u8 |
-//! | 3 acknowledged | id u64 · Unix ms i64 · refused u8 |
-//! | 4 sent again | id u64 |
+//! | 2 batch | station n · session u32 · seq n · channel u8 · payload xxh3-128 u128 · due ms d(block) · sent ms d(block) · count n · readings |
+//! | 3 acknowledged, 4 refused | id d(block) · Unix ms d(block) |
+//! | 5 sent again | id d(block) |
+//! | 6 station, 7 fault | length u8 · name |
 //!
-//! An id is the batch's ordinal in the file. An expectation is 0 for *stored* or the number of the
-//! reject reason under which the reading must turn up in the dead letters.
+//! and a batch's readings
+//!
+//! ```text
+//! head u8 · imei d(reading before) · [boot epoch n] · seq d(reading before) · [measured ms d(due)]
+//!   · digest u64 · [reject reason u8] · [faults n]
+//! ```
+//!
+//! with the kind in the head's low four bits and a bit for each part in brackets. A batch's id is its
+//! ordinal in the file; stations and faults are known by the ordinals of their names. A reading takes
+//! about 21 bytes, eight of them the digest, which cannot be made less.
 //!
 //! # Order
 //!
 //! A batch is handed to the operating system before its first byte is sent; acknowledgements are
 //! written behind it, at the latest with the next batch. So a simulator that is killed leaves, at
 //! worst, acknowledged batches that look unacknowledged, which the audit allows for; never a batch
-//! that was sent and is not here. (The machine's power is not in question: it is the server's
-//! durability that is tried.)
+//! that was sent and is not here. The end of a run is synced; while it goes on the machine's power is
+//! not in question: it is the server's durability that is tried.
 //!
 //! # Reading
 //!
-//! The first record that is cut short or fails its checksum ends the file; what follows was never
-//! written whole. `Ledger::open` cuts it off and goes on behind the last whole record.
+//! The first block that is cut short or fails its checksum ends the file; what follows was never
+//! written whole. `Ledger::open` cuts it off and goes on behind the last whole block. A ledger of
+//! another version is refused, and so is a record this build does not know: nothing is passed over.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use crate::station::Meant;
 
+mod code;
+mod read;
 mod record;
 
-pub use record::{BatchRecord, Record, RunRecord};
+pub use read::LedgerReader;
+pub use record::{BatchRecord, LedgerReading, Marks, Record, RunRecord};
 
-const MAGIC: [u8; 8] = *b"LSLEDG01";
+use record::{Base, MARKS};
+
+const MAGIC_WITHOUT_VERSION: [u8; 6] = *b"LSLEDG";
+const MAGIC: [u8; 8] = *b"LSLEDG02";
+const VERSION: u32 = 2;
 /// Length and checksum.
 const HEAD_BYTES: usize = 12;
-/// A thousand readings are 30 KB; a longer record is no record.
-const RECORD_BYTES: usize = 1024 * 1024;
+/// Behind a full buffer comes one batch at most, and a thousand readings are 60 KB at the worst; a
+/// longer block is no block.
+const BLOCK_BYTES: usize = 1024 * 1024;
 /// Acknowledgements wait for the next batch, but not beyond this many bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -71,6 +93,30 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is a ledger of another time.
+    #[error(
+        "ledger {path} is of version {found}, this program reads and writes version {read}; audit it \
+         with the release that wrote it, and give new runs another --ledger file"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        read: u32,
+    },
+    /// A block that is whole holds what this build does not know.
+    #[error(
+        "ledger {path}: the block before byte {at} holds a record this program does not know; use \
+         the release that wrote it"
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Where that block ends.
+        at: u64,
+    },
     /// The file already holds a run with this seed and start, but of another fleet: its keys would
     /// mean two things.
     #[error(
@@ -85,6 +131,20 @@ pub enum LedgerError {
         /// The run's start.
         start_ms: i64,
     },
+    /// A write failed before; what came behind it could not be read.
+    #[error("ledger {path}: an earlier write failed, so nothing more is written to it")]
+    Failed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// More faults than a ledger can tell apart.
+    #[error("ledger {path} knows {MARKS} faults already and has no number for {fault:?}")]
+    Faults {
+        /// The file.
+        path: PathBuf,
+        /// The one too many.
+        fault: String,
+    },
 }
 
 /// An open ledger; shared by all stations.
@@ -97,8 +157,13 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Inner {
     file: File,
-    buffer: Vec<u8>,
+    /// The block that is being filled: its head, its base, records. Empty if it has none.
+    block: Vec<u8>,
+    base: Base,
     next_id: u64,
+    stations: HashMap<Arc<str>, u64>,
+    faults: Vec<Arc<str>>,
+    failed: bool,
 }
 
 impl Ledger {
@@ -110,8 +175,7 @@ impl Ledger {
         let io = |source| LedgerError::Io { path: path.to_owned(), source };
         let mut file =
             OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io)?;
-        let mut next_id = 0;
-        let mut whole = 0;
+        let (mut next_id, mut whole, mut names) = (0, 0, record::Names::default());
         if file.metadata().map_err(io)?.len() > 0 {
             let mut reader = LedgerReader::open(path)?;
             while let Some(record) = reader.next_record()? {
@@ -130,7 +194,8 @@ impl Ledger {
                     _ => {}
                 }
             }
-            whole = reader.whole;
+            whole = reader.whole();
+            names = reader.into_names();
         }
         file.set_len(whole).map_err(io)?;
         if whole == 0 {
@@ -138,23 +203,68 @@ impl Ledger {
         }
         let ledger = Self {
             path: path.to_owned(),
-            inner: Mutex::new(Inner { file, buffer: Vec::new(), next_id }),
+            inner: Mutex::new(Inner {
+                file,
+                block: Vec::new(),
+                base: Base::default(),
+                next_id,
+                stations: names.stations.into_iter().zip(0..).collect(),
+                faults: names.faults,
+                failed: false,
+            }),
         };
-        ledger.append(&Record::Run(run), true)?;
+        let mut inner = ledger.inner.lock();
+        inner.begin(run.start_ms);
+        record::encode_run(&run, &mut inner.block);
+        ledger.write(&mut inner)?;
+        drop(inner);
         Ok(ledger)
+    }
+
+    /// The marks of faults by their names, which are words of closed lists. A name's number is
+    /// written with the next batch.
+    ///
+    /// # Errors
+    /// When there are more than a ledger can tell apart.
+    pub(crate) fn marks(&self, faults: &[&str]) -> Result<Marks, LedgerError> {
+        let mut marks = Marks::default();
+        if faults.is_empty() {
+            return Ok(marks);
+        }
+        let mut inner = self.inner.lock();
+        for fault in faults {
+            let number = match inner.faults.iter().position(|known| &**known == *fault) {
+                Some(number) => number,
+                None if inner.faults.len() < MARKS => {
+                    let ms = inner.base.ms;
+                    inner.begin(ms);
+                    record::encode_fault(fault, &mut inner.block);
+                    inner.faults.push(Arc::from(*fault));
+                    inner.faults.len() - 1
+                }
+                None => {
+                    let (path, fault) = (self.path.clone(), (*fault).to_owned());
+                    return Err(LedgerError::Faults { path, fault });
+                }
+            };
+            marks.0 |= 1 << number;
+        }
+        Ok(marks)
     }
 
     /// Writes a batch that will be sent now for the first time; returns its id.
     ///
     /// # Errors
     /// When it could not be written: the batch must not be sent.
-    pub(crate) fn batch(&self, mut batch: BatchRecord) -> Result<u64, LedgerError> {
+    pub(crate) fn batch(&self, batch: &BatchRecord) -> Result<u64, LedgerError> {
         let mut inner = self.inner.lock();
         let id = inner.next_id;
-        batch.id = id;
-        Record::Batch(batch).encode(&mut inner.buffer);
-        self.flush_locked(&mut inner)?;
+        inner.begin(batch.sent_ms);
+        let station = inner.station(&batch.station);
+        let Inner { base, block, .. } = &mut *inner;
+        record::encode_batch(*base, station, batch, block);
         inner.next_id += 1;
+        self.write(&mut inner)?;
         Ok(id)
     }
 
@@ -168,7 +278,11 @@ impl Ledger {
         at_ms: i64,
         refused: bool,
     ) -> Result<(), LedgerError> {
-        self.append(&Record::Acknowledged { id, at_ms, refused }, false)
+        let mut inner = self.inner.lock();
+        inner.begin(at_ms);
+        let Inner { base, block, .. } = &mut *inner;
+        record::encode_acknowledged(*base, id, at_ms, refused, block);
+        self.write_if_full(&mut inner)
     }
 
     /// Notes that a batch is sent once more.
@@ -176,124 +290,84 @@ impl Ledger {
     /// # Errors
     /// When the buffer was full and could not be written.
     pub(crate) fn sent_again(&self, id: u64) -> Result<(), LedgerError> {
-        self.append(&Record::SentAgain { id }, false)
+        let mut inner = self.inner.lock();
+        let ms = inner.base.ms;
+        inner.begin(ms);
+        let Inner { base, block, .. } = &mut *inner;
+        record::encode_sent_again(*base, id, block);
+        self.write_if_full(&mut inner)
     }
 
-    /// Hands everything to the operating system.
+    /// Brings everything to the disk.
     ///
     /// # Errors
     /// When it could not be written.
     pub(crate) fn flush(&self) -> Result<(), LedgerError> {
-        self.flush_locked(&mut self.inner.lock())
-    }
-
-    fn append(&self, record: &Record, now: bool) -> Result<(), LedgerError> {
         let mut inner = self.inner.lock();
-        record.encode(&mut inner.buffer);
-        if now || inner.buffer.len() >= BUFFER_BYTES {
-            self.flush_locked(&mut inner)?;
-        }
-        Ok(())
+        self.write(&mut inner)?;
+        inner.file.sync_data().map_err(|source| {
+            inner.failed = true;
+            LedgerError::Io { path: self.path.clone(), source }
+        })
     }
 
-    fn flush_locked(&self, inner: &mut Inner) -> Result<(), LedgerError> {
-        let Inner { file, buffer, .. } = inner;
-        let written = file.write_all(buffer);
-        // After a failed write the tail is torn and the run ends; writing the rest behind it would
-        // hide all of it from readers.
-        buffer.clear();
-        written.map_err(|source| LedgerError::Io { path: self.path.clone(), source })
+    fn write_if_full(&self, inner: &mut Inner) -> Result<(), LedgerError> {
+        if inner.block.len() < BUFFER_BYTES { Ok(()) } else { self.write(inner) }
+    }
+
+    /// Hands the block to the operating system.
+    fn write(&self, inner: &mut Inner) -> Result<(), LedgerError> {
+        if inner.failed {
+            // The tail may be torn; writing behind it would hide all of that from readers.
+            inner.block.clear();
+            return Err(LedgerError::Failed { path: self.path.clone() });
+        }
+        let Some((head, body)) = inner.block.split_at_mut_checked(HEAD_BYTES) else {
+            return Ok(());
+        };
+        let (length, sum) = head.split_at_mut(4);
+        length.copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        sum.copy_from_slice(&xxh3_64(body).to_le_bytes());
+        let written = inner.file.write_all(&inner.block);
+        inner.block.clear();
+        written.map_err(|source| {
+            inner.failed = true;
+            LedgerError::Io { path: self.path.clone(), source }
+        })
+    }
+}
+
+impl Inner {
+    /// Begins a block, if none is begun.
+    fn begin(&mut self, ms: i64) {
+        if self.block.is_empty() {
+            self.base = Base { ms, id: self.next_id };
+            self.block.extend_from_slice(&[0; HEAD_BYTES]);
+            self.base.encode(&mut self.block);
+        }
+    }
+
+    /// The number of a station, which is named before it is first used.
+    fn station(&mut self, name: &Arc<str>) -> u64 {
+        if let Some(number) = self.stations.get(name) {
+            return *number;
+        }
+        let number = self.stations.len() as u64;
+        record::encode_station(name, &mut self.block);
+        self.stations.insert(Arc::clone(name), number);
+        number
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if let Err(error) = self.flush() {
-            tracing::error!(%error, "the ledger's last acknowledgements could not be written");
-        }
-    }
-}
-
-/// Reads a ledger from its beginning.
-#[derive(Debug)]
-pub struct LedgerReader {
-    path: PathBuf,
-    reader: BufReader<File>,
-    body: Vec<u8>,
-    /// Bytes of the file up to the end of the last whole record.
-    whole: u64,
-    torn: bool,
-}
-
-impl LedgerReader {
-    /// Opens a ledger.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is not a ledger.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let io = |source| LedgerError::Io { path: path.to_owned(), source };
-        let mut reader = BufReader::with_capacity(256 * 1024, File::open(path).map_err(io)?);
-        let mut magic = [0; MAGIC.len()];
-        match reader.read_exact(&mut magic) {
-            Ok(()) if magic == MAGIC => {}
-            Err(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => return Err(io(e)),
-            _ => return Err(LedgerError::Foreign { path: path.to_owned() }),
-        }
-        let whole = MAGIC.len() as u64;
-        Ok(Self { path: path.to_owned(), reader, body: Vec::new(), whole, torn: false })
-    }
-
-    /// The next whole record; `None` at the end, torn or not.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn next_record(&mut self) -> Result<Option<Record>, LedgerError> {
-        if self.torn {
-            return Ok(None);
-        }
-        let mut head = [0; HEAD_BYTES];
-        if !self.fill(&mut head)? {
-            return Ok(None);
-        }
-        let (length, sum) = head.split_at(4);
-        let length = u32::from_le_bytes(length.try_into().unwrap_or_default()) as usize;
-        let sum = u64::from_le_bytes(sum.try_into().unwrap_or_default());
-        if length > RECORD_BYTES {
-            self.torn = true;
-            return Ok(None);
-        }
-        let mut body = std::mem::take(&mut self.body);
-        body.resize(length, 0);
-        let filled = self.fill(&mut body)?;
-        let record = (filled && xxh3_64(&body) == sum).then(|| Record::decode(&body)).flatten();
-        self.body = body;
-        match record {
-            Some(_) => self.whole += (HEAD_BYTES + length) as u64,
-            None => self.torn = true,
-        }
-        Ok(record)
-    }
-
-    /// Whether something stood behind the last whole record.
-    #[must_use]
-    pub const fn torn(&self) -> bool {
-        self.torn
-    }
-
-    fn fill(&mut self, into: &mut [u8]) -> Result<bool, LedgerError> {
-        let mut filled = 0;
-        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.reader.read(rest) {
-                Ok(0) => {
-                    self.torn = filled > 0;
-                    return Ok(false);
-                }
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(LedgerError::Io { path: self.path.clone(), source }),
+        match self.flush() {
+            // Whoever had the first error has it.
+            Ok(()) | Err(LedgerError::Failed { .. }) => {}
+            Err(error) => {
+                tracing::error!(%error, "the ledger's last acknowledgements could not be written");
             }
         }
-        Ok(true)
     }
 }
 

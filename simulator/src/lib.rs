@@ -1,9 +1,12 @@
 //! The fleet, its faults, its ledger and the audit: it links neither broker nor ingest.
 //!
 //! * [`options`]: what a run is asked to do; [`run`]: the run itself, one MQTT session per station.
+//! * [`scenario`]: the same as a file or as flags, and what load it would be; [`traffic`]: when devices
+//!   report.
 //! * [`fleet`]: which stations and devices there are, all derived from the seed.
-//! * `device`, `radio`, `station`: the models. They live in simulated time alone, so that the same
+//! * `device`, `radio`, `battery`, `station`: the models. They live in simulated time alone, so that the same
 //!   seed and start give the same bytes on any machine and at any speed (see `seed`).
+//! * [`faults`]: what goes wrong at the devices themselves and what befalls them, counted.
 //! * [`said`]: what a fleet would send, for whoever wants the readings and no network.
 //! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
 //!   again byte for byte after every reconnect.
@@ -12,10 +15,12 @@
 //! * [`report`]: figures of a running fleet.
 
 pub mod audit;
+mod battery;
 mod city;
 mod clock;
 mod device;
 pub mod fault;
+pub mod faults;
 pub mod fleet;
 pub mod ledger;
 mod link;
@@ -25,11 +30,13 @@ mod radio;
 pub mod report;
 pub mod run;
 pub mod said;
+pub mod scenario;
 mod seed;
 mod station;
 mod target;
+pub mod traffic;
 
-pub use audit::{AuditError, AuditReport, audit};
+pub use audit::{AuditError, AuditOptions, AuditReport, audit, audit_service, audit_store};
 pub use options::FleetOptions;
 pub use report::{FleetStats, Snapshot, Summary};
 pub use run::{Fleet, FleetError};

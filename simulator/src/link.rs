@@ -40,8 +40,8 @@ pub(crate) enum LinkEvent {
     Sent(u16),
     Acknowledged {
         pkid: u16,
-        /// With a reason code of 0x80 or above.
-        refused: bool,
+        /// With a reason code of 0x80 or above, which says this.
+        refused: Option<&'static str>,
     },
     /// A command for the station: nothing else is subscribed to.
     Commanded(Bytes),
@@ -171,7 +171,7 @@ impl LinkDriver {
                 Ok(match event {
                     Event::Incoming(Packet::ConnAck(_)) => LinkEvent::Connected,
                     Event::Incoming(Packet::PubAck(ack)) => {
-                        LinkEvent::Acknowledged { pkid: ack.pkid, refused: false }
+                        LinkEvent::Acknowledged { pkid: ack.pkid, refused: None }
                     }
                     Event::Incoming(Packet::Publish(publish)) => {
                         LinkEvent::Commanded(publish.payload)
@@ -188,13 +188,9 @@ impl LinkDriver {
                 let event = driver.poll().await.map_err(|e| LinkError(e.to_string()))?;
                 Ok(match event {
                     Event::Incoming(Packet::ConnAck(_)) => LinkEvent::Connected,
-                    Event::Incoming(Packet::PubAck(ack)) => LinkEvent::Acknowledged {
-                        pkid: ack.pkid,
-                        refused: !matches!(
-                            ack.reason,
-                            PubAckReason::Success | PubAckReason::NoMatchingSubscribers
-                        ),
-                    },
+                    Event::Incoming(Packet::PubAck(ack)) => {
+                        LinkEvent::Acknowledged { pkid: ack.pkid, refused: refusal(ack.reason) }
+                    }
                     Event::Incoming(Packet::Publish(publish)) => {
                         LinkEvent::Commanded(publish.payload)
                     }
@@ -204,5 +200,18 @@ impl LinkDriver {
                 })
             }
         }
+    }
+}
+
+const fn refusal(reason: PubAckReason) -> Option<&'static str> {
+    match reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
+        PubAckReason::UnspecifiedError => Some("unspecified error"),
+        PubAckReason::ImplementationSpecificError => Some("implementation specific error"),
+        PubAckReason::NotAuthorized => Some("not authorized"),
+        PubAckReason::TopicNameInvalid => Some("topic name invalid"),
+        PubAckReason::PacketIdentifierInUse => Some("packet identifier in use"),
+        PubAckReason::QuotaExceeded => Some("quota exceeded"),
+        PubAckReason::PayloadFormatInvalid => Some("payload format invalid"),
     }
 }

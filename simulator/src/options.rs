@@ -7,10 +7,12 @@ use loushan_schemas::limits::{PAST_MS, READINGS_PER_BATCH};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::device::Rhythm;
-use crate::fault::FaultRates;
+use crate::fault::{Fault, FaultRates};
+use crate::faults::DeviceFaultRates;
 use crate::fleet::{DEVICES_PER_STATION, MAX_DEVICES_PER_STATION, MAX_STATIONS, STATIONS};
 use crate::run::FleetError;
 use crate::station::Cut;
+use crate::traffic::Traffic;
 
 /// A rate at which a fleet can be watched: every device of the default fleet speaks every ten seconds.
 /// In its own rhythm such a fleet says about five things a second.
@@ -26,12 +28,48 @@ pub enum MqttVersion {
     V5,
 }
 
+/// What a station does while its window is full of batches that are not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Schedule {
+    /// The schedule goes on: batches have the moments that simulated time gives them, leave as soon as
+    /// they can, and their latency counts from the moment they were meant to leave. What a slow server
+    /// makes wait is in the figures (no *coordinated omission*).
+    #[default]
+    Open,
+    /// The schedule waits, and is late by as much from then on. Latency counts from the send; what the
+    /// server takes is in the throughput.
+    Closed,
+}
+
+/// The part of a fleet that a process, or a machine, plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Which, from 1.
+    pub part: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Self = Self { part: 1, of: 1 };
+
+    /// Whether a station belongs to it; stations are dealt in turn, so that each part has all regions.
+    pub(crate) const fn has(self, number: u32) -> bool {
+        number % self.of == self.part - 1
+    }
+}
+
 /// A run. Fields that do not matter keep their defaults:
 /// `FleetOptions { rate: Some(1000), ..FleetOptions::new("mqtt://127.0.0.1:1883") }`.
 #[derive(Debug, Clone)]
 pub struct FleetOptions {
     /// `mqtt://[user[:password]@]host[:port]`.
     pub target: String,
+    /// Further brokers of the same service; stations are dealt to all of them in turn.
+    pub more_targets: Vec<String>,
+    /// Which stations of the fleet are played.
+    pub share: Share,
     /// Stations, each with a session of its own.
     pub stations: u32,
     /// Devices behind each station.
@@ -47,6 +85,10 @@ pub struct FleetOptions {
     /// seconds, whatever its kind. By default kinds keep their own rhythm. Events (a car comes) and
     /// the stations' own figures (one a minute each) come on top.
     pub rate: Option<u32>,
+    /// When devices report, where no rate is given.
+    pub traffic: Traffic,
+    /// What a full window does to the schedule.
+    pub schedule: Schedule,
     /// How many times faster than the wall clock simulated time runs. More than 1 needs a duration,
     /// and *duration × speed* of at most 7 days: the service takes no older measured times.
     pub speed: u32,
@@ -55,10 +97,12 @@ pub struct FleetOptions {
     /// How long a batch's first reading waits at most, in simulated time: a compressed run wants a
     /// longer one, or its batches hold one reading each.
     pub linger: Duration,
-    /// Batches of one station that may be unacknowledged; the station makes no more until one is.
+    /// Batches of one station that may be unacknowledged; no more leave until one is.
     pub window: usize,
     /// What goes wrong on purpose.
     pub faults: FaultRates,
+    /// What is wrong with devices.
+    pub device_faults: DeviceFaultRates,
     /// The ledger to append to.
     pub ledger: Option<PathBuf>,
     /// Where to write the fleet's `stations.csv`.
@@ -77,17 +121,22 @@ impl FleetOptions {
     pub fn new(target: impl Into<String>) -> Self {
         Self {
             target: target.into(),
+            more_targets: Vec::new(),
+            share: Share::WHOLE,
             stations: STATIONS,
             devices_per_station: DEVICES_PER_STATION,
             seed: 1,
             start: None,
             duration: None,
             rate: None,
+            traffic: Traffic::default(),
+            schedule: Schedule::default(),
             speed: 1,
             batch_readings: 50,
             linger: Duration::from_secs(2),
             window: 20,
             faults: FaultRates::default(),
+            device_faults: DeviceFaultRates::default(),
             ledger: None,
             stations_csv: None,
             mqtt_version: MqttVersion::default(),
@@ -96,7 +145,6 @@ impl FleetOptions {
         }
     }
 
-    /// Every fault of the options, each naming key, value and remedy.
     /// Whether a fleet can run with these options; the target is not looked at.
     ///
     /// # Errors
@@ -106,6 +154,7 @@ impl FleetOptions {
         if faults.is_empty() { Ok(()) } else { Err(FleetError::Options(faults)) }
     }
 
+    /// Every fault of the options, each naming key, value and remedy.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut between = |key: &str, value: u128, low: u128, high: u128| {
@@ -130,6 +179,18 @@ impl FleetOptions {
         }
         if self.rate.is_some() && self.devices_per_station == 0 {
             faults.push("a rate needs devices; give devices_per_station of at least 1".to_owned());
+        }
+        if self.rate.is_some() && self.traffic != Traffic::Kinds {
+            let traffic = self.traffic.as_str();
+            faults.push(format!(
+                "a rate is given and traffic is {traffic}, which has rates of its own; give one of them"
+            ));
+        }
+        let Share { part, of } = self.share;
+        if !(1..=self.stations.max(1)).contains(&of) || !(1..=of).contains(&part) {
+            faults.push(format!(
+                "share is {part}/{of}; give PART/OF such as 1/4, with no more parts than stations"
+            ));
         }
         if self.speed > 1 {
             match self.span_ms() {
@@ -185,13 +246,17 @@ impl FleetOptions {
 
     /// Digest of everything but seed and start that the bytes depend on.
     pub(crate) fn shape(&self) -> u64 {
-        let FaultRates { duplicate, reorder, republish } = self.faults;
+        let faults = Fault::ALL.map(|fault| self.faults.chance(fault));
         // The number of stations is not in it: each station's bytes are its own.
         let text = format!(
-            "1|{}|{:?}|{:?}|{duplicate}|{reorder}|{republish}",
+            "3|{}|{:?}|{:?}|{:?}|{:?}|{faults:?}|{}",
             self.devices_per_station,
+            self.device_faults,
             self.rhythm(),
+            self.traffic,
             self.cut(),
+            // Faults have their windows by the wall clock.
+            if self.faults.in_windows() { self.speed } else { 0 },
         );
         xxh3_64(text.as_bytes())
     }

@@ -13,19 +13,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use loushan_schemas::topic::{Channel, Topic};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::unix_ms;
-use crate::ledger::{BatchRecord, Ledger, LedgerError};
+use crate::fault::{Fault, FaultRates};
+use crate::ledger::{BatchRecord, Ledger, LedgerError, LedgerReading};
 use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
-use crate::report::FleetStats;
+use crate::options::Schedule;
+use crate::report::{ByKind, Departure, FleetStats, KINDS};
 use crate::seed::{Rng, Use};
-use crate::station::{Batch, Station};
+use crate::station::{Batch, Outages, Station};
 
+mod misfortune;
 mod window;
 
+use misfortune::{Misfortune, Mishap, Stalls};
 use window::{Held, Window};
 
 /// First and longest wait before the next connect; each failure doubles it. Jitter of half of it
@@ -68,6 +72,9 @@ enum Broken {
     /// What is not in the ledger must not be sent: end the run.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// It was to end: open another when the fault is over.
+    #[error("a fault on purpose")]
+    OnPurpose(Mishap),
 }
 
 /// A station and its session.
@@ -82,13 +89,37 @@ pub(crate) struct Publisher {
     pub(crate) stop: CancellationToken,
     pub(crate) first_connect: Instant,
     pub(crate) seed: u64,
+    pub(crate) schedule: Schedule,
+    pub(crate) faults: FaultRates,
+    pub(crate) outages: Outages,
 }
 
 /// The batch a station made and did not send yet, and whether it makes more.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Supply {
     next: Option<Batch>,
     finished: bool,
+    /// How late a closed loop's schedule is by now.
+    slipped: Duration,
+    /// Until when the station was away on purpose: what was due before could not leave earlier.
+    away_until: Instant,
+    /// Since when there is a session that has nothing old to send.
+    ready_since: Instant,
+}
+
+/// A batch that may leave now.
+#[derive(Debug)]
+struct Leaving {
+    batch: Batch,
+    counts_from: Instant,
+    lag: Duration,
+    waited: bool,
+}
+
+/// A connection that nobody looks after any more, kept open.
+struct HalfOpen {
+    until: Instant,
+    _link: (LinkSender, LinkDriver),
 }
 
 impl Publisher {
@@ -100,7 +131,17 @@ impl Publisher {
     pub(crate) async fn run(mut self) -> Result<(), LedgerError> {
         let mut rng = Rng::new(Use::Publisher, &[self.seed, self.station.plan.number.into()]);
         let window = Window::default();
-        let mut supply = Supply::default();
+        let now = Instant::now();
+        let mut supply = Supply {
+            next: None,
+            finished: false,
+            slipped: Duration::ZERO,
+            away_until: now,
+            ready_since: now,
+        };
+        let key = [self.seed, self.station.plan.number.into()];
+        let mut misfortune = Misfortune::new(&self.faults, &self.pace, &key, self.outages.clone());
+        let mut half_open: Vec<HalfOpen> = Vec::new();
         let mut backoff = BACKOFF_FIRST;
         tokio::select! {
             () = sleep_until(self.first_connect) => {}
@@ -111,20 +152,49 @@ impl Publisher {
             if over && window.held.lock().iter().all(|publish| publish.channel == Channel::State) {
                 return Ok(());
             }
+            half_open.retain(|link| link.until > Instant::now());
+            if let Some(outage) = misfortune.outage(&self.pace).filter(|_| !over) {
+                self.befallen(outage.fault);
+                self.away(&window, &mut supply, outage.until).await;
+            }
             let (sender, mut driver) = link::open(&self.link);
+            let opened = Instant::now();
             if let Err(error) = connected(&mut driver).await {
                 FleetStats::add(&self.stats.failed_connects, 1);
                 self.trouble("connect failed", &error);
             } else {
                 backoff = BACKOFF_FIRST;
                 self.stats.well();
+                {
+                    let mut recorder = self.stats.recorder.lock();
+                    recorder.connect.record(opened.elapsed());
+                    recorder.row().connects += 1;
+                }
                 let _online = Online::new(Arc::clone(&self.stats));
-                match self.session(&window, &mut supply, &sender, &mut driver).await {
+                let (sender_, driver_) = (&sender, &mut driver);
+                let end =
+                    self.session(&window, &mut supply, sender_, driver_, &mut misfortune).await;
+                match end {
                     Ok(()) => return Ok(()),
                     Err(Broken::Ledger(error)) => return Err(error),
                     Err(Broken::Connection(error)) => {
                         FleetStats::add(&self.stats.reconnects, 1);
+                        self.stats.recorder.lock().row().reconnects += 1;
                         self.trouble("connection lost", &error);
+                    }
+                    Err(Broken::OnPurpose(Mishap { fault, until })) => {
+                        self.befallen(fault);
+                        match fault {
+                            Fault::HalfOpen => half_open.push(HalfOpen {
+                                until: Instant::now() + misfortune.half_open(),
+                                _link: (sender, driver),
+                            }),
+                            Fault::Disconnect => goodbye(&sender, &mut driver).await,
+                            // Dropped without a word.
+                            _ => drop((sender, driver)),
+                        }
+                        self.away(&window, &mut supply, until).await;
+                        continue;
                     }
                 }
             }
@@ -135,9 +205,25 @@ impl Publisher {
         }
     }
 
+    fn befallen(&self, fault: Fault) {
+        self.stats.recorder.lock().fault(fault, 1);
+    }
+
+    /// Waits until the station wants to be back, or the run is over.
+    async fn away(&self, window: &Window, supply: &mut Supply, until: Instant) {
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = self.stop.cancelled() => {}
+        }
+        window.excuse();
+        supply.away_until = Instant::now();
+    }
+
     fn trouble(&self, what: &str, error: &LinkError) {
         tracing::debug!(station = %self.station.plan.station, %error, "{what}");
-        self.stats.trouble(format!("{what}: {error}"));
+        let text = format!("{what}: {error}");
+        self.stats.recorder.lock().error(&text);
+        self.stats.trouble(text);
     }
 
     async fn session(
@@ -146,6 +232,7 @@ impl Publisher {
         supply: &mut Supply,
         sender: &LinkSender,
         driver: &mut LinkDriver,
+        misfortune: &mut Misfortune,
     ) -> Result<(), Broken> {
         {
             let mut held = window.held.lock();
@@ -157,8 +244,11 @@ impl Publisher {
             }
         }
         let (stats, ledger) = (Arc::clone(&self.stats), self.ledger.clone());
+        let (pace, over) = (self.pace, self.stop.clone());
+        let (ends, stalls) = misfortune.split();
         let drive = async {
             loop {
+                stall(stalls, window, &stats).await;
                 match driver.poll().await? {
                     LinkEvent::Disconnected => return Ok(()),
                     event => window.on(event, &stats, ledger.as_deref())?,
@@ -169,6 +259,7 @@ impl Publisher {
         tokio::select! {
             end = drive => end,
             end = self.feed(window, supply, sender) => end,
+            mishap = ends.next(&pace), if !over.is_cancelled() => Err(Broken::OnPurpose(mishap)),
         }
     }
 
@@ -184,8 +275,9 @@ impl Publisher {
         window.held.lock().push_front(Held::state(self.state(true)));
         self.resend(window, sender, &topics).await?;
         sender.subscribe(topics.of_channel(Channel::Command)).await?;
+        supply.ready_since = Instant::now();
         loop {
-            let batch = tokio::select! {
+            let leaving = tokio::select! {
                 batch = self.next(window, supply) => batch,
                 command = window.command() => {
                     let Some(answer) = self.station.answer(&command, unix_ms()) else { continue };
@@ -195,8 +287,8 @@ impl Publisher {
                     continue;
                 }
             };
-            let Some(batch) = batch else { break };
-            let held = self.hold(batch)?;
+            let Some(leaving) = leaving else { break };
+            let held = self.hold(leaving)?;
             let (channel, payload) = (held.channel, held.payload.clone());
             // Held before it is handed over: from here on it is sent, now or on the next connection.
             window.held.lock().push_back(held);
@@ -246,31 +338,54 @@ impl Publisher {
 
     /// The next batch, when it is due and the window has room; `None` when the run is over.
     /// Cancel-safe: a batch that was made and not returned is kept.
-    async fn next(&mut self, window: &Window, supply: &mut Supply) -> Option<Batch> {
+    async fn next(&mut self, window: &Window, supply: &mut Supply) -> Option<Leaving> {
         if supply.finished {
             return None;
         }
         let stop = self.stop.clone();
         let ready = async {
-            window.room_for(self.window).await;
             let due = supply.next.get_or_insert_with(|| self.station.next_batch()).due;
-            sleep_until(self.pace.wall(due)).await;
-            due
+            let meant = self.pace.wall(due) + supply.slipped;
+            sleep_until(meant).await;
+            let waited = window.is_full(self.window);
+            window.room_for(self.window).await;
+            (due, meant, waited)
         };
-        let due = tokio::select! {
-            due = ready => Some(due),
+        let ready = tokio::select! {
+            ready = ready => Some(ready),
             () = stop.cancelled() => None,
         };
-        if due.is_none_or(|due| due > self.pace.end_ms) {
+        let Some((_, meant, waited)) = ready.filter(|(due, ..)| *due <= self.pace.end_ms) else {
             supply.finished = true;
             return None;
-        }
-        supply.next.take()
+        };
+        let now = Instant::now();
+        // When nothing was in the way any more but this program.
+        let room_since = window.room_since.lock().filter(|_| waited);
+        let could = meant.max(supply.ready_since).max(room_since.unwrap_or(meant));
+        let counts_from = match self.schedule {
+            Schedule::Open => meant.max(supply.away_until),
+            Schedule::Closed => {
+                supply.slipped += now.saturating_duration_since(meant);
+                now
+            }
+        };
+        let lag = now.saturating_duration_since(could);
+        supply.next.take().map(|batch| Leaving { batch, counts_from, lag, waited })
     }
 
     /// Enters a batch into the ledger; only then may it be sent.
-    fn hold(&self, batch: Batch) -> Result<Held, LedgerError> {
+    fn hold(&self, leaving: Leaving) -> Result<Held, LedgerError> {
+        let Leaving { batch, counts_from, lag, waited } = leaving;
         let readings = batch.meant.len() as u64;
+        let mut kinds: ByKind = [0; KINDS];
+        for meant in batch.meant.iter() {
+            if let Some(count) = kinds.get_mut(usize::from(meant.kind)) {
+                *count += 1;
+            }
+        }
+        let departure = Departure { kinds, faults: batch.faults, lag, waited };
+        self.stats.recorder.lock().departed(&departure);
         let id = match &self.ledger {
             None => None,
             Some(ledger) => Some(match batch.ledger_id.get() {
@@ -280,14 +395,26 @@ impl Publisher {
                     *id
                 }
                 None => {
-                    let id = ledger.batch(BatchRecord {
+                    let done = Fault::ALL.into_iter().zip(batch.faults);
+                    let mut names: Vec<&str> = done
+                        .filter(|(_, count)| *count > 0)
+                        .map(|(fault, _)| fault.as_str())
+                        .collect();
+                    if batch.channel == Channel::Replay {
+                        names.push(Fault::Outage.as_str());
+                    }
+                    let marks = ledger.marks(&names)?;
+                    let reading = |meant| LedgerReading { marks, ..LedgerReading::from(meant) };
+                    let id = ledger.batch(&BatchRecord {
                         id: 0,
-                        station: self.station.plan.station.as_str().to_owned(),
+                        station: self.station.plan.station.as_str().into(),
                         session: self.station.session,
                         seq: batch.seq,
                         channel: batch.channel,
                         payload_digest: xxh3_128(&batch.payload),
-                        readings: batch.meant.iter().map(|meant| (*meant, None)).collect(),
+                        due_ms: batch.due,
+                        sent_ms: unix_ms(),
+                        readings: batch.meant.iter().copied().map(reading).collect(),
                     })?;
                     *batch.ledger_id.get_or_init(|| id)
                 }
@@ -301,11 +428,20 @@ impl Publisher {
         Ok(Held {
             channel: batch.channel,
             payload: batch.payload,
-            readings,
+            kinds,
+            spoiled: batch.meant.is_empty(),
             id,
             handed_over: Some(Instant::now()),
             pkid: None,
+            counts_from: Some(counts_from),
         })
+    }
+}
+
+impl Drop for Publisher {
+    /// However the session ended, what was told is counted.
+    fn drop(&mut self) {
+        self.stats.recorder.lock().incidents.merge(self.station.incidents());
     }
 }
 
@@ -313,6 +449,28 @@ impl Publisher {
 async fn connected(driver: &mut LinkDriver) -> Result<(), LinkError> {
     while driver.poll().await? != LinkEvent::Connected {}
     Ok(())
+}
+
+/// Takes nothing from the socket for a while, if that is to be.
+async fn stall(stalls: &mut Stalls, window: &Window, stats: &FleetStats) {
+    if let Some(lasts) = stalls.due() {
+        stats.recorder.lock().fault(Fault::Stall, 1);
+        sleep(lasts).await;
+        window.excuse();
+    }
+}
+
+/// Says DISCONNECT in the middle of everything.
+async fn goodbye(sender: &LinkSender, driver: &mut LinkDriver) {
+    let left = async {
+        sender.disconnect().await?;
+        while driver.poll().await? != LinkEvent::Disconnected {}
+        Ok::<(), LinkError>(())
+    };
+    // Whether it left in time or not, the connection is given up.
+    if let Ok(Err(error)) = timeout(GOODBYE, left).await {
+        tracing::debug!(%error, "a goodbye did not leave");
+    }
 }
 
 /// A station's topics, formatted once.

@@ -1,17 +1,27 @@
-//! Figures of a running fleet.
+//! Figures of a running fleet, and the report of one that has run.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-/// Longest latency that is told apart from longer ones: ten minutes, in µs.
-const LONGEST_US: u64 = 600_000_000;
+mod condition;
+mod distribution;
+mod html;
+mod junit;
+mod record;
+mod timeline;
+mod whole;
+
+pub use condition::{Condition, Verdict};
+pub use distribution::Distribution;
+pub(crate) use record::{ByKind, Departure, KINDS, Recorder};
+pub use timeline::{Row, Timeline};
+pub use whole::{Counts, Report, Tally};
 
 /// What a fleet has done so far. Shared by all its stations; read at any time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FleetStats {
     pub(crate) stations: AtomicU64,
     pub(crate) connected: AtomicU64,
@@ -25,42 +35,13 @@ pub struct FleetStats {
     pub(crate) reconnects: AtomicU64,
     pub(crate) failed_connects: AtomicU64,
     pub(crate) commands_answered: AtomicU64,
-    latency_us: Mutex<Option<Histogram<u64>>>,
+    pub(crate) recorder: Mutex<Recorder>,
     trouble: Mutex<Option<String>>,
-}
-
-impl Default for FleetStats {
-    fn default() -> Self {
-        Self {
-            stations: AtomicU64::new(0),
-            connected: AtomicU64::new(0),
-            readings_sent: AtomicU64::new(0),
-            readings_acked: AtomicU64::new(0),
-            batches_sent: AtomicU64::new(0),
-            batches_acked: AtomicU64::new(0),
-            repeated_on_purpose: AtomicU64::new(0),
-            redelivered: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            reconnects: AtomicU64::new(0),
-            failed_connects: AtomicU64::new(0),
-            commands_answered: AtomicU64::new(0),
-            // Two digits: 1 % of a latency. The bounds are constants that the constructor takes.
-            latency_us: Mutex::new(Histogram::new_with_bounds(1, LONGEST_US, 2).ok()),
-            trouble: Mutex::new(None),
-        }
-    }
 }
 
 impl FleetStats {
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn latency(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(LONGEST_US);
-        if let Some(histogram) = self.latency_us.lock().as_mut() {
-            histogram.saturating_record(us.clamp(1, LONGEST_US));
-        }
     }
 
     pub(crate) fn trouble(&self, text: String) {
@@ -80,12 +61,8 @@ impl FleetStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Acknowledged before sent, so that never more is acknowledged than was sent.
         let (readings_acked, batches_acked) = (get(&self.readings_acked), get(&self.batches_acked));
-        let quantile = |q: f64| {
-            self.latency_us
-                .lock()
-                .as_ref()
-                .map_or(Duration::ZERO, |h| Duration::from_micros(h.value_at_quantile(q)))
-        };
+        let recorder = self.recorder.lock();
+        let quantile = |part| recorder.latency.quantile(part);
         Snapshot {
             stations: get(&self.stations),
             connected: get(&self.connected),
@@ -135,7 +112,7 @@ pub struct Snapshot {
     pub failed_connects: u64,
     /// Commands that were answered, and whose answers were acknowledged.
     pub commands_answered: u64,
-    /// Half of the acknowledgements took no longer, from handing the publish to the session.
+    /// Half of the acknowledgements took no longer; what that counts from, the schedule says.
     pub ack_p50: Duration,
     /// 99 of 100 took no longer.
     pub ack_p99: Duration,
@@ -253,7 +230,7 @@ mod tests {
         FleetStats::add(&stats.refused, 1);
         FleetStats::add(&stats.readings_acked, 300);
         for ms in 1..=100 {
-            stats.latency(Duration::from_millis(ms));
+            stats.recorder.lock().latency.record(Duration::from_millis(ms));
         }
         stats.trouble("connect failed: no route".to_owned());
         let now = stats.snapshot();

@@ -18,7 +18,7 @@ use crate::link::LinkOptions;
 use crate::options::FleetOptions;
 use crate::publisher::{Pace, Publisher, topic};
 use crate::report::{FleetStats, Summary};
-use crate::station::{Setting, Station};
+use crate::station::{Outages, Setting, Station};
 use crate::target::{Target, TargetError};
 
 /// Why a run could not begin or go on.
@@ -65,7 +65,11 @@ impl Fleet {
         stats: Arc<FleetStats>,
     ) -> Result<Summary, FleetError> {
         options.check()?;
-        let target = Target::parse(&options.target)?;
+        let more = options.more_targets.iter().map(String::as_str);
+        let targets: Vec<Target> = std::iter::once(options.target.as_str())
+            .chain(more)
+            .map(Target::parse)
+            .collect::<Result<_, _>>()?;
         let records = fleet::stations(options.seed, options.stations)?;
         if let Some(path) = &options.stations_csv {
             let failed = |source| FleetError::StationsCsv { path: path.clone(), source };
@@ -91,15 +95,21 @@ impl Fleet {
             seed: options.seed,
             start: start_ms,
             rhythm: options.rhythm(),
+            traffic: options.traffic,
             cut: options.cut(),
             faults: options.faults,
+            speed: options.speed,
+            device_faults: options.device_faults,
         };
+        stats.recorder.lock().begun = begun;
         let ending = stop.child_token();
         let mut tasks = JoinSet::new();
-        let plans = fleet::plan(options.seed, &records, options.devices_per_station);
+        let mut plans = fleet::plan(options.seed, &records, options.devices_per_station);
+        plans.retain(|plan| options.share.has(plan.number));
         stats.stations.store(plans.len() as u64, Ordering::Relaxed);
-        for plan in plans {
+        for (plan, target) in plans.into_iter().zip(targets.iter().cycle()) {
             let index = plan.number - 1;
+            let outages = Outages::of(&setting, plan.number);
             let station = Station::new(plan, setting);
             let link = LinkOptions {
                 version: options.mqtt_version,
@@ -120,11 +130,14 @@ impl Fleet {
                 stop: ending.clone(),
                 first_connect: begun + options.ramp * index / options.stations,
                 seed: options.seed,
+                schedule: options.schedule,
+                faults: options.faults,
+                outages,
             };
             tasks.spawn(publisher.run());
         }
         tracing::info!(
-            broker = %target, stations = options.stations, seed = options.seed,
+            brokers = ?targets, stations = options.stations, seed = options.seed,
             start = start_ms / 1000, "fleet started"
         );
 

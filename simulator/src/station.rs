@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use loushan_schemas::ids::{Region, StationId};
@@ -19,16 +20,21 @@ use prost::Message as _;
 
 use crate::city::{MINUTE, SECOND};
 use crate::device::{Device, DevicePlan, Rhythm, Trigger, unreceived};
-use crate::fault::FaultRates;
+use crate::fault::{Fault, FaultCounts, FaultRates};
+use crate::faults::{Counts, DeviceFaultRates};
 use crate::seed::{Rng, Use, mix};
+use crate::traffic::Traffic;
 
 mod batch;
 mod command;
 mod figures;
+mod outage;
+mod spoil;
 
 pub use batch::Meant;
 pub(crate) use batch::{Batch, Cut, Gathered};
 use command::Answers;
+pub(crate) use outage::Outages;
 
 /// How often a station reports its own figures.
 const STATUS_PERIOD: i64 = MINUTE;
@@ -49,15 +55,30 @@ pub(crate) struct Setting {
     /// Simulated ms.
     pub(crate) start: i64,
     pub(crate) rhythm: Rhythm,
+    /// Where it is a model of its own, it goes before the rhythm.
+    pub(crate) traffic: Traffic,
     pub(crate) cut: Cut,
     pub(crate) faults: FaultRates,
+    pub(crate) device_faults: DeviceFaultRates,
+    /// How many times faster than the wall clock, by which faults have their windows.
+    pub(crate) speed: u32,
+}
+
+impl Setting {
+    /// How often a fault happens at a moment, in a million.
+    fn chance(&self, fault: Fault, now: i64) -> u32 {
+        let chance = self.faults.chance(fault);
+        let elapsed = (now - self.start).max(0).unsigned_abs() / u64::from(self.speed.max(1));
+        if chance.at(Duration::from_millis(elapsed)) { chance.per_million } else { 0 }
+    }
 }
 
 /// Something that will happen at a station.
 #[derive(Debug)]
 enum Item {
     Device(usize),
-    Heard(Lane, Box<Reading>),
+    /// A reading reaches its batch, for the sake of a fault or not.
+    Heard(Lane, Box<Reading>, Option<Fault>),
     Linger(Lane, u64),
     Status,
     Again(Box<Batch>),
@@ -72,6 +93,8 @@ enum Lane {
 #[derive(Debug, Default)]
 struct Filling {
     readings: Vec<Reading>,
+    /// Of readings.
+    faults: FaultCounts,
     /// Counts the lane's batches, so that a linger knows whether its own was cut already.
     generation: u64,
 }
@@ -89,6 +112,9 @@ pub(crate) struct Station {
     pub(crate) session: u32,
     setting: Setting,
     rng: Rng,
+    /// For payloads that are spoiled: switching that on moves nobody else's numbers.
+    spoiler: Rng,
+    outages: Outages,
     devices: Vec<Device>,
     /// When each device was last heard: its messages do not overtake each other.
     last_heard: Vec<i64>,
@@ -99,6 +125,8 @@ pub(crate) struct Station {
     batch_seq: u64,
     status_seq: u64,
     answers: Answers,
+    /// What befell its devices so far.
+    incidents: Counts,
     heard: i64,
     attempts: i64,
     collisions: i64,
@@ -137,12 +165,17 @@ impl Station {
         let devices: Vec<Device> = plan
             .devices
             .iter()
-            .map(|device| Device::new(*device, seed, start, setting.rhythm))
+            .map(|device| {
+                let rhythm = setting.traffic.rhythm(seed, device.imei).unwrap_or(setting.rhythm);
+                Device::new(*device, &Setting { rhythm, ..setting })
+            })
             .collect();
         let mut station = Self {
             // A station that boots again does so with another start.
             session: (mix(&[Use::Session as u64, mix(&key)]) >> 32) as u32,
             rng: Rng::new(Use::Station, &key),
+            spoiler: Rng::new(Use::Station, &[mix(&key), Fault::Corrupt as u64]),
+            outages: Outages::of(&setting, plan.number),
             last_heard: vec![start; devices.len()],
             agenda: BinaryHeap::with_capacity(devices.len() + 4),
             order: 0,
@@ -151,6 +184,7 @@ impl Station {
             batch_seq: 0,
             status_seq: 0,
             answers: Answers::default(),
+            incidents: Counts::default(),
             heard: 0,
             attempts: 0,
             collisions: 0,
@@ -175,6 +209,11 @@ impl Station {
         if let Some(next) = self.devices.get(index).map(Device::next) {
             self.put(next, Item::Device(index));
         }
+    }
+
+    /// What befell its devices so far.
+    pub(crate) const fn incidents(&self) -> &Counts {
+        &self.incidents
     }
 
     /// The next batch. Its moment is never before that of the batch before it.
@@ -206,7 +245,7 @@ impl Station {
                     self.device_speaks(index, at);
                     None
                 }
-                Item::Heard(lane, reading) => self.hear(lane, *reading, at),
+                Item::Heard(lane, reading, fault) => self.hear(lane, *reading, fault, at),
                 Item::Linger(lane, generation) => {
                     (self.filling(lane).generation == generation).then(|| self.cut(lane, at))
                 }
@@ -227,7 +266,8 @@ impl Station {
     }
 
     fn device_speaks(&mut self, index: usize, now: i64) {
-        let said = self.devices.get_mut(index).and_then(|device| device.speak(now));
+        let incidents = &mut self.incidents;
+        let said = self.devices.get_mut(index).and_then(|device| device.speak(now, incidents));
         self.plan_device(index);
         let Some((trigger, mut reading, latency)) = said else { return };
         let Some(last) = self.last_heard.get_mut(index) else { return };
@@ -237,24 +277,32 @@ impl Station {
         self.heard += 1;
         self.attempts += 1;
         let lane = if trigger == Trigger::Alarm { Lane::Alarm } else { Lane::Telemetry };
-        let faults = self.setting.faults;
-        let held = if self.rng.chance(faults.reorder) {
-            self.rng.between(5 * SECOND, 90 * SECOND)
-        } else {
-            0
-        };
-        if self.rng.chance(faults.duplicate) {
+        let setting = self.setting;
+        let stuck = self.rng.chance(setting.chance(Fault::Reorder, now));
+        let held = if stuck { self.rng.between(5 * SECOND, 90 * SECOND) } else { 0 };
+        if self.rng.chance(setting.chance(Fault::Duplicate, now)) {
             self.collisions += 1;
             let later = heard + held + self.rng.between(SECOND, 60 * SECOND);
-            self.put(later, Item::Heard(lane, Box::new(reading.clone())));
+            let again = Item::Heard(lane, Box::new(reading.clone()), Some(Fault::Duplicate));
+            self.put(later, again);
         }
-        self.put(heard + held, Item::Heard(lane, Box::new(reading)));
+        let fault = stuck.then_some(Fault::Reorder);
+        self.put(heard + held, Item::Heard(lane, Box::new(reading), fault));
     }
 
-    fn hear(&mut self, lane: Lane, reading: Reading, now: i64) -> Option<Gathered> {
+    fn hear(
+        &mut self,
+        lane: Lane,
+        reading: Reading,
+        fault: Option<Fault>,
+        now: i64,
+    ) -> Option<Gathered> {
         let Cut { readings, linger_ms } = self.setting.cut;
         let filling = self.filling(lane);
         filling.readings.push(reading);
+        if let Some(count) = fault.and_then(|fault| filling.faults.get_mut(fault as usize)) {
+            *count += 1;
+        }
         if lane == Lane::Alarm || filling.readings.len() >= readings.max(1) {
             return Some(self.cut(lane, now));
         }
@@ -269,13 +317,15 @@ impl Station {
         let filling = self.filling(lane);
         filling.generation += 1;
         let readings = std::mem::take(&mut filling.readings);
+        let faults = std::mem::take(&mut filling.faults);
         let seq = self.batch_seq;
         self.batch_seq += 1;
         let channel = match lane {
+            Lane::Telemetry if self.outages.at(now) => Channel::Replay,
             Lane::Telemetry => Channel::Telemetry,
             Lane::Alarm => Channel::Alarm,
         };
-        Gathered { due: now, channel, seq, readings }
+        Gathered { due: now, channel, seq, readings, faults }
     }
 
     fn status(&mut self, now: i64) -> Gathered {
@@ -298,16 +348,34 @@ impl Station {
             channel: Channel::Status,
             seq,
             readings: reading.into_iter().collect(),
+            faults: FaultCounts::default(),
         }
     }
 
-    /// Puts a batch on the wire, once or, as chance has it, a second time later.
+    /// Puts a batch on the wire: once, or as chance has it a second time later, or spoiled as well.
     fn seal(&mut self, gathered: Gathered) -> Batch {
         let batch = gathered.encode(self);
-        if batch.channel != Channel::Status && self.rng.chance(self.setting.faults.republish) {
-            let later = batch.due + self.rng.between(SECOND, 30 * SECOND);
-            let copy = Batch { due: later, again: true, ..batch.clone() };
+        if batch.channel == Channel::Status {
+            return batch;
+        }
+        let due = batch.due;
+        if self.rng.chance(self.setting.chance(Fault::Republish, due)) {
+            let later = due + self.rng.between(SECOND, 30 * SECOND);
+            let mut faults = FaultCounts::default();
+            if let Some(count) = faults.get_mut(Fault::Republish as usize) {
+                *count = 1;
+            }
+            let copy = Batch { due: later, again: true, faults, ..batch.clone() };
             self.put(later, Item::Again(Box::new(copy)));
+        }
+        for fault in Fault::PAYLOAD {
+            let chance = self.setting.chance(fault, due);
+            if chance > 0 && self.spoiler.chance(chance) {
+                let later = due + self.spoiler.between(1, 5 * SECOND);
+                if let Some(copy) = spoil::spoiled(&batch, fault, later, &mut self.spoiler) {
+                    self.put(later, Item::Again(Box::new(copy)));
+                }
+            }
         }
         batch
     }

@@ -1,15 +1,16 @@
 //! What the audit asks of a service over HTTP.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use loushan_schemas::pb;
-use prost::Message as _;
+use loushan_schemas::row::Row;
 use serde::Deserialize;
-use serde_json::Value as Json;
 use url::Url;
 
 use super::AuditError;
+use super::source::{Each, Keeps, Letter, Store, Stored, key_of};
+use crate::clock::unix_ms;
 
 /// How long the service may take until everything acknowledged is in its store.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,45 +48,12 @@ struct Sink {
     trouble: Option<String>,
 }
 
-/// One dead letter.
-#[derive(Debug)]
-pub(super) struct Letter {
-    pub(super) reason: String,
-    /// The digest of the whole publish, if the letter is about all of it.
-    pub(super) publish: Option<u128>,
-    /// IMEI, boot epoch and seq, if it is about one reading and its bytes can be read.
-    pub(super) reading: Option<(u64, u32, u64)>,
-}
-
-impl Letter {
-    pub(super) fn from_json(line: &str) -> Result<Self, String> {
-        let json: Json = serde_json::from_str(line).map_err(|e| e.to_string())?;
-        let text = |key: &str| json.get(key).and_then(Json::as_str);
-        let missing = |key: &str| format!("key {key:?} is missing or not of its type");
-        let reason = text("reason").ok_or_else(|| missing("reason"))?.to_owned();
-        if json.get("reading").is_none_or(Json::is_null) {
-            let digest = text("payload_digest").ok_or_else(|| missing("payload_digest"))?;
-            let digest = u128::from_str_radix(digest, 16).map_err(|_| missing("payload_digest"))?;
-            return Ok(Self { reason, publish: Some(digest), reading: None });
-        }
-        // A letter about one reading holds that reading's bytes.
-        let bytes = text("payload").and_then(unhex);
-        let reading = bytes
-            .and_then(|bytes| pb::Reading::decode(bytes.as_slice()).ok())
-            .map(|reading| (reading.imei, reading.boot_epoch, u64::from(reading.seq)));
-        Ok(Self { reason, publish: None, reading })
-    }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
-            _ => None,
-        })
-        .collect()
+/// Why a line was not taken.
+enum Trouble {
+    /// It is not what it should be.
+    Line(String),
+    /// Ours.
+    Audit(AuditError),
 }
 
 impl Service {
@@ -147,11 +115,11 @@ impl Service {
         }
     }
 
-    /// Hands every line of an answer to `each`.
-    pub(super) fn each_line(
+    /// Hands every line of an answer to `each`, until that has seen enough and says false.
+    fn each_line(
         &self,
         path: &str,
-        mut each: impl FnMut(&str) -> Result<(), String>,
+        mut each: impl FnMut(&str) -> Result<bool, Trouble>,
     ) -> Result<(), AuditError> {
         let url = format!("{}{path}", self.base);
         let answer = self.agent.get(&url).call().map_err(|e| Self::failed(&url, e))?;
@@ -169,8 +137,60 @@ impl Service {
                 return Err(Self::failed(&url, format!("line {number} does not end")));
             }
             let text = std::str::from_utf8(&line).map_err(|e| Self::failed(&url, e))?;
-            each(text).map_err(|why| Self::failed(&url, format!("line {number}: {why}")))?;
+            match each(text) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Trouble::Line(why)) => {
+                    return Err(Self::failed(&url, format!("line {number}: {why}")));
+                }
+                Err(Trouble::Audit(error)) => return Err(error),
+            }
         }
         Ok(())
+    }
+}
+
+impl Store for Service {
+    fn settle(&mut self) -> Result<i64, AuditError> {
+        self.wait_until_settled()
+    }
+
+    fn keeps(&mut self) -> Result<Keeps, AuditError> {
+        let url = format!("{}/api/v1/retention", self.base);
+        let mut answer = self.agent.get(&url).call().map_err(|e| Self::failed(&url, e))?;
+        let text = answer.body_mut().read_to_string().map_err(|e| Self::failed(&url, e))?;
+        Keeps::from_json(&text, unix_ms()).map_err(|why| Self::failed(&url, why))
+    }
+
+    fn rows(&mut self, each: &mut Each<'_, Stored>) -> Result<(), AuditError> {
+        self.each_line("/api/v1/readings/export?after_lsn=0", |line| {
+            let row = Row::from_json(line).map_err(|e| Trouble::Line(e.to_string()))?;
+            each(Stored::of(&row)).map_err(Trouble::Audit).map(|()| true)
+        })
+    }
+
+    fn letters(&mut self, each: &mut Each<'_, Letter>) -> Result<Option<()>, AuditError> {
+        self.each_line("/api/v1/dead-letters/export?after_lsn=0", |line| {
+            let letter = Letter::from_json(line).map_err(Trouble::Line)?;
+            each(letter).map_err(Trouble::Audit).map(|()| true)
+        })?;
+        Ok(Some(()))
+    }
+
+    fn tell(
+        &mut self,
+        wanted: &HashSet<(u64, u128)>,
+    ) -> Result<HashMap<(u64, u128), String>, AuditError> {
+        let mut told = HashMap::new();
+        let after = wanted.iter().map(|(lsn, _)| lsn.saturating_sub(1)).min().unwrap_or(0);
+        self.each_line(&format!("/api/v1/readings/export?after_lsn={after}"), |line| {
+            let row = Row::from_json(line).map_err(|e| Trouble::Line(e.to_string()))?;
+            let named = (row.lsn, key_of(&row));
+            if wanted.contains(&named) {
+                told.insert(named, line.to_owned());
+            }
+            Ok(told.len() < wanted.len())
+        })?;
+        Ok(told)
     }
 }

@@ -9,13 +9,14 @@ use loushan_schemas::pb;
 use loushan_schemas::quality::Quality;
 use loushan_schemas::reading::{Body, Common, Reading, TimeSource, Times, Water};
 use loushan_schemas::reject::RejectReason;
+use loushan_schemas::row::Row;
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 use loushan_schemas::topic::Channel;
 use prost::Message as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::ledger::{BatchRecord, Ledger, Meant, RunRecord};
+use crate::ledger::{BatchRecord, Ledger, LedgerReading, Meant, RunRecord};
 
 const STATION: &str = "bs0001";
 const SESSION: u32 = 7;
@@ -55,6 +56,7 @@ fn meant(row: &Row) -> Meant {
         boot_epoch: r.boot_epoch,
         seq: r.seq,
         kind: r.kind().number(),
+        measured_ms: r.times.measured.map(DeviceTime::ms),
         digest: r.digest(),
     }
 }
@@ -68,14 +70,16 @@ fn ledger(expected: Option<RejectReason>) -> (TempDir, PathBuf, Vec<Row>) {
     let rows: Vec<Row> = (0..7).map(|seq| row(seq, seq < 6)).collect();
     for (seq, pair) in (0..).zip(rows.chunks(2)) {
         let id = ledger
-            .batch(BatchRecord {
+            .batch(&BatchRecord {
                 id: 0,
-                station: STATION.to_owned(),
+                station: STATION.into(),
                 session: SESSION,
                 seq,
                 channel: if pair.len() == 2 { Channel::Telemetry } else { Channel::Status },
                 payload_digest: u128::from(seq) + 0xabc,
-                readings: pair.iter().map(|row| (meant(row), None)).collect(),
+                due_ms: 1_790_000_000_000,
+                sent_ms: 1_790_000_000_400,
+                readings: pair.iter().map(|row| meant(row).into()).collect(),
             })
             .unwrap();
         if seq != 2 {
@@ -84,14 +88,16 @@ fn ledger(expected: Option<RejectReason>) -> (TempDir, PathBuf, Vec<Row>) {
     }
     if expected.is_some() {
         let id = ledger
-            .batch(BatchRecord {
+            .batch(&BatchRecord {
                 id: 0,
-                station: STATION.to_owned(),
+                station: STATION.into(),
                 session: SESSION,
                 seq: 9,
                 channel: Channel::Telemetry,
                 payload_digest: 0xbad,
-                readings: vec![(meant(&row(50, true)), expected)],
+                due_ms: 1_790_000_000_000,
+                sent_ms: 1_790_000_000_400,
+                readings: vec![LedgerReading { expected, ..meant(&row(50, true)).into() }],
             })
             .unwrap();
         ledger.acknowledged(id, 9, false).unwrap();
@@ -105,15 +111,22 @@ const SETTLED: &str = r#"{"durable_lsn":40,"received":7,"accepted":7,"duplicate"
     {"name":"embedded","cursor":2,"position":40,"pending":0,"residue":0,"trouble":null},
     {"name":"dead_letter","cursor":40,"position":41,"pending":0,"residue":0,"trouble":null}]}"#;
 
+const KEEPS: &str = r#"{"keeps":{"bytes":null,"kinds":{"water":{"age":"30days","bytes":null}}},
+    "stored":{},"removes":[]}"#;
+
 /// A service that answers these, each conservation in turn and the last one for ever.
 fn service(conservation: &[&str], rows: &[Row], letters: &[String]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let mut export = String::new();
-    for row in rows {
-        row.write_json(&mut export);
-        export.push('\n');
-    }
+    let rows = rows.to_vec();
+    let export = move |after: u64| {
+        let mut lines = String::new();
+        for row in rows.iter().filter(|row| row.lsn > after) {
+            row.write_json(&mut lines);
+            lines.push('\n');
+        }
+        lines
+    };
     let letters: String = letters.iter().map(|letter| format!("{letter}\n")).collect();
     let mut answers: Vec<String> = conservation.iter().rev().map(ToString::to_string).collect();
     std::thread::spawn(move || {
@@ -132,9 +145,12 @@ fn service(conservation: &[&str], rows: &[Row], letters: &[String]) -> String {
             let body = match path {
                 "/api/v1/conservation" if answers.len() > 1 => answers.pop().unwrap(),
                 "/api/v1/conservation" => answers[0].clone(),
-                "/api/v1/readings/export?after_lsn=0" => export.clone(),
+                "/api/v1/retention" => KEEPS.to_owned(),
                 "/api/v1/dead-letters/export?after_lsn=0" => letters.clone(),
-                other => panic!("asked for {other}"),
+                other => match other.strip_prefix("/api/v1/readings/export?after_lsn=") {
+                    Some(after) => export(after.parse().unwrap()),
+                    None => panic!("asked for {other}"),
+                },
             };
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",

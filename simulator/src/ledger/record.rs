@@ -1,15 +1,31 @@
 //! The ledger's records and their bytes.
 
+use std::sync::Arc;
+
 use loushan_schemas::reject::RejectReason;
 use loushan_schemas::topic::Channel;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::Meant;
+use super::code::{Bytes, put, put_difference};
 
 const RUN: u8 = 1;
 const BATCH: u8 = 2;
 const ACKNOWLEDGED: u8 = 3;
-const SENT_AGAIN: u8 = 4;
+const REFUSED: u8 = 4;
+const SENT_AGAIN: u8 = 5;
+const STATION: u8 = 6;
+const FAULT: u8 = 7;
+
+// A reading's first byte: its kind in the low four bits, and which parts follow.
+const KIND: u8 = 0x0f;
+const EXPECTED: u8 = 0x10;
+const MARKED: u8 = 0x20;
+const MEASURED: u8 = 0x40;
+/// The boot epoch is that of the reading before.
+const SAME_BOOT: u8 = 0x80;
+
+/// Names of faults that one ledger can hold: the bits of [`Marks`].
+pub(super) const MARKS: usize = 64;
 
 /// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +64,10 @@ pub struct RunRecord {
 /// A batch and what is meant by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRecord {
-    /// Its ordinal in the file.
+    /// Its ordinal in the file; the ledger gives it.
     pub id: u64,
     /// The station.
-    pub station: String,
+    pub station: Arc<str>,
     /// The station's session.
     pub session: u32,
     /// The batch within the session (for a status: the status).
@@ -60,111 +76,254 @@ pub struct BatchRecord {
     pub channel: Channel,
     /// xxh3-128 of the payload.
     pub payload_digest: u128,
-    /// The readings, in the payload's order, each with the reject it is made for, if it is.
-    pub readings: Vec<(Meant, Option<RejectReason>)>,
+    /// When it was cut, in simulated Unix ms.
+    pub due_ms: i64,
+    /// When it was first handed to the connection, in Unix ms by the wall clock.
+    pub sent_ms: i64,
+    /// The readings, in the payload's order.
+    pub readings: Vec<LedgerReading>,
 }
 
-impl Record {
-    /// Appends length, checksum and body.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let mut b = Vec::with_capacity(64);
-        match self {
-            Self::Run(run) => {
-                b.push(RUN);
-                b.extend_from_slice(&run.seed.to_le_bytes());
-                b.extend_from_slice(&run.start_ms.to_le_bytes());
-                b.extend_from_slice(&run.shape.to_le_bytes());
-            }
-            Self::Batch(batch) => {
-                b.push(BATCH);
-                b.extend_from_slice(&batch.id.to_le_bytes());
-                // Station names have at most 32 bytes, batches at most 1,000 readings.
-                b.push(u8::try_from(batch.station.len()).unwrap_or(u8::MAX));
-                b.extend(batch.station.bytes().take(usize::from(u8::MAX)));
-                b.extend_from_slice(&batch.session.to_le_bytes());
-                b.extend_from_slice(&batch.seq.to_le_bytes());
-                b.push(channel_number(batch.channel));
-                b.extend_from_slice(&batch.payload_digest.to_le_bytes());
-                let count = u32::try_from(batch.readings.len()).unwrap_or(u32::MAX);
-                b.extend_from_slice(&count.to_le_bytes());
-                for (meant, reject) in &batch.readings {
-                    b.extend_from_slice(&meant.imei.to_le_bytes());
-                    b.extend_from_slice(&meant.boot_epoch.to_le_bytes());
-                    b.extend_from_slice(&meant.seq.to_le_bytes());
-                    b.push(meant.kind);
-                    b.extend_from_slice(&meant.digest.to_le_bytes());
-                    b.push(reject.map_or(0, RejectReason::number));
-                }
-            }
-            Self::Acknowledged { id, at_ms, refused } => {
-                b.push(ACKNOWLEDGED);
-                b.extend_from_slice(&id.to_le_bytes());
-                b.extend_from_slice(&at_ms.to_le_bytes());
-                b.push(u8::from(*refused));
-            }
-            Self::SentAgain { id } => {
-                b.push(SENT_AGAIN);
-                b.extend_from_slice(&id.to_le_bytes());
-            }
-        }
-        out.extend_from_slice(&u32::try_from(b.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(&xxh3_64(&b).to_le_bytes());
-        out.extend_from_slice(&b);
+/// One reading of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerReading {
+    /// What it should be stored as.
+    pub meant: Meant,
+    /// The reject it is made for, if it is: then it must turn up in the dead letters.
+    pub expected: Option<RejectReason>,
+    /// The faults that were done to it or to its batch.
+    pub marks: Marks,
+}
+
+impl From<Meant> for LedgerReading {
+    /// A reading with which nothing is wrong.
+    fn from(meant: Meant) -> Self {
+        Self { meant, expected: None, marks: Marks::default() }
+    }
+}
+
+/// A set of faults, by their numbers in one ledger: see [`super::Ledger::marks`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks(pub(crate) u64);
+
+impl Marks {
+    /// The faults of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
-    /// The record of a body whose checksum was right; `None` for what this build does not know.
-    pub(super) fn decode(body: &[u8]) -> Option<Self> {
-        let mut rest = Bytes(body);
+    /// Numbers of its faults.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = usize> {
+        (0..MARKS).filter(move |number| self.0 >> number & 1 == 1)
+    }
+}
+
+/// What is known by number in a ledger.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) stations: Vec<Arc<str>>,
+    pub(super) faults: Vec<Arc<str>>,
+}
+
+/// What a block's numbers are reckoned from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Base {
+    pub(super) ms: i64,
+    /// The id of the block's first batch.
+    pub(super) id: u64,
+}
+
+impl Base {
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
+        put_difference(out, self.ms, 0);
+        put(out, self.id);
+    }
+
+    pub(super) fn decode(bytes: &mut Bytes<'_>) -> Option<Self> {
+        Some(Self { ms: bytes.difference(0)?, id: bytes.number()? })
+    }
+}
+
+pub(super) fn encode_run(run: &RunRecord, out: &mut Vec<u8>) {
+    out.push(RUN);
+    out.extend_from_slice(&run.seed.to_le_bytes());
+    out.extend_from_slice(&run.start_ms.to_le_bytes());
+    out.extend_from_slice(&run.shape.to_le_bytes());
+}
+
+pub(super) fn encode_acknowledged(
+    base: Base,
+    id: u64,
+    at_ms: i64,
+    refused: bool,
+    out: &mut Vec<u8>,
+) {
+    out.push(if refused { REFUSED } else { ACKNOWLEDGED });
+    put_difference(out, id.cast_signed(), base.id.cast_signed());
+    put_difference(out, at_ms, base.ms);
+}
+
+pub(super) fn encode_sent_again(base: Base, id: u64, out: &mut Vec<u8>) {
+    out.push(SENT_AGAIN);
+    put_difference(out, id.cast_signed(), base.id.cast_signed());
+}
+
+pub(super) fn encode_station(name: &str, out: &mut Vec<u8>) {
+    encode_name(STATION, name, out);
+}
+
+pub(super) fn encode_fault(name: &str, out: &mut Vec<u8>) {
+    encode_name(FAULT, name, out);
+}
+
+/// Names of stations have at most 32 bytes and those of faults are our own words: what would not
+/// fit is not written, and a number for it never given.
+fn encode_name(what: u8, name: &str, out: &mut Vec<u8>) {
+    let Ok(length) = u8::try_from(name.len()) else { return };
+    out.push(what);
+    out.push(length);
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// Of the batch's station only the number is written.
+pub(super) fn encode_batch(base: Base, station: u64, batch: &BatchRecord, out: &mut Vec<u8>) {
+    out.push(BATCH);
+    put(out, station);
+    out.extend_from_slice(&batch.session.to_le_bytes());
+    put(out, batch.seq);
+    out.push(channel_number(batch.channel));
+    out.extend_from_slice(&batch.payload_digest.to_le_bytes());
+    put_difference(out, batch.due_ms, base.ms);
+    put_difference(out, batch.sent_ms, base.ms);
+    put(out, batch.readings.len() as u64);
+    let (mut imei, mut boot_epoch, mut seq) = (0, 0, 0);
+    for LedgerReading { meant, expected, marks } in &batch.readings {
+        let mut head = meant.kind & KIND;
+        let same_boot = meant.boot_epoch == boot_epoch;
+        for (is, bit) in [
+            (expected.is_some(), EXPECTED),
+            (marks.0 != 0, MARKED),
+            (meant.measured_ms.is_some(), MEASURED),
+            (same_boot, SAME_BOOT),
+        ] {
+            head |= if is { bit } else { 0 };
+        }
+        out.push(head);
+        put_difference(out, meant.imei.cast_signed(), imei);
+        if !same_boot {
+            put(out, meant.boot_epoch.into());
+        }
+        put_difference(out, meant.seq.cast_signed(), seq);
+        if let Some(measured_ms) = meant.measured_ms {
+            put_difference(out, measured_ms, batch.due_ms);
+        }
+        out.extend_from_slice(&meant.digest.to_le_bytes());
+        if let Some(reason) = expected {
+            out.push(reason.number());
+        }
+        if marks.0 != 0 {
+            put(out, marks.0);
+        }
+        (imei, boot_epoch, seq) =
+            (meant.imei.cast_signed(), meant.boot_epoch, meant.seq.cast_signed());
+    }
+}
+
+/// The next record of a block whose checksum was right; none at its end, and no answer for what this
+/// build does not know. Names go into `names`, and what is given out is what comes behind them.
+pub(super) fn decode(
+    base: Base,
+    next_id: &mut u64,
+    names: &mut Names,
+    rest: &mut Bytes<'_>,
+) -> Option<Option<Record>> {
+    while !rest.0.is_empty() {
+        let id_of =
+            |rest: &mut Bytes<'_>| rest.difference(base.id.cast_signed()).map(i64::cast_unsigned);
         let record = match rest.u8()? {
-            RUN => Self::Run(RunRecord {
-                seed: rest.u64()?,
-                start_ms: rest.i64()?,
-                shape: rest.u64()?,
+            STATION => {
+                names.stations.push(rest.text()?.into());
+                continue;
+            }
+            FAULT => {
+                names.faults.push(rest.text()?.into());
+                continue;
+            }
+            RUN => Record::Run(RunRecord {
+                seed: u64::from_le_bytes(rest.array()?),
+                start_ms: i64::from_le_bytes(rest.array()?),
+                shape: u64::from_le_bytes(rest.array()?),
             }),
             BATCH => {
-                let id = rest.u64()?;
-                let length = usize::from(rest.u8()?);
-                let station = String::from_utf8(rest.take(length)?.to_vec()).ok()?;
-                let (session, seq) = (rest.u32()?, rest.u64()?);
-                let channel = channel_of(rest.u8()?)?;
-                let payload_digest = u128::from_le_bytes(rest.array()?);
-                let readings = (0..rest.u32()?)
-                    .map(|_| {
-                        let meant = Meant {
-                            imei: rest.u64()?,
-                            boot_epoch: rest.u32()?,
-                            seq: rest.u64()?,
-                            kind: rest.u8()?,
-                            digest: rest.u64()?,
-                        };
-                        let reject = match rest.u8()? {
-                            0 => None,
-                            number => Some(RejectReason::from_number(number)?),
-                        };
-                        Some((meant, reject))
-                    })
-                    .collect::<Option<Vec<_>>>()?;
-                Self::Batch(BatchRecord {
-                    id,
-                    station,
-                    session,
-                    seq,
-                    channel,
-                    payload_digest,
-                    readings,
-                })
+                let batch = decode_batch(base, *next_id, names, rest)?;
+                *next_id += 1;
+                Record::Batch(batch)
             }
-            ACKNOWLEDGED => {
-                Self::Acknowledged { id: rest.u64()?, at_ms: rest.i64()?, refused: rest.u8()? != 0 }
-            }
-            SENT_AGAIN => Self::SentAgain { id: rest.u64()? },
+            what @ (ACKNOWLEDGED | REFUSED) => Record::Acknowledged {
+                id: id_of(rest)?,
+                at_ms: rest.difference(base.ms)?,
+                refused: what == REFUSED,
+            },
+            SENT_AGAIN => Record::SentAgain { id: id_of(rest)? },
             _ => return None,
         };
-        rest.0.is_empty().then_some(record)
+        return Some(Some(record));
     }
+    Some(None)
 }
 
-fn channel_number(channel: Channel) -> u8 {
+fn decode_batch(base: Base, id: u64, names: &Names, rest: &mut Bytes<'_>) -> Option<BatchRecord> {
+    let station = names.stations.get(usize::try_from(rest.number()?).ok()?)?;
+    let station = Arc::clone(station);
+    let session = u32::from_le_bytes(rest.array()?);
+    let seq = rest.number()?;
+    let channel = channel_of(rest.u8()?)?;
+    let payload_digest = u128::from_le_bytes(rest.array()?);
+    let due_ms = rest.difference(base.ms)?;
+    let sent_ms = rest.difference(base.ms)?;
+    let count = usize::try_from(rest.number()?).ok()?;
+    // Each takes eleven bytes at least: a count beyond the bytes reserves nothing.
+    let mut readings = Vec::with_capacity(count.min(rest.0.len() / 11));
+    let (mut imei, mut boot_epoch, mut device_seq) = (0, 0, 0);
+    for _ in 0..count {
+        let head = rest.u8()?;
+        imei = rest.difference(imei)?;
+        if head & SAME_BOOT == 0 {
+            boot_epoch = rest.number32()?;
+        }
+        device_seq = rest.difference(device_seq)?;
+        let measured_ms = if head & MEASURED == 0 { None } else { Some(rest.difference(due_ms)?) };
+        let digest = u64::from_le_bytes(rest.array()?);
+        let expected = match head & EXPECTED {
+            0 => None,
+            _ => Some(RejectReason::from_number(rest.u8()?)?),
+        };
+        let marks = Marks(if head & MARKED == 0 { 0 } else { rest.number()? });
+        let meant = Meant {
+            imei: imei.cast_unsigned(),
+            boot_epoch,
+            seq: device_seq.cast_unsigned(),
+            kind: head & KIND,
+            measured_ms,
+            digest,
+        };
+        readings.push(LedgerReading { meant, expected, marks });
+    }
+    Some(BatchRecord {
+        id,
+        station,
+        session,
+        seq,
+        channel,
+        payload_digest,
+        due_ms,
+        sent_ms,
+        readings,
+    })
+}
+
+const fn channel_number(channel: Channel) -> u8 {
     match channel {
         Channel::Telemetry => 1,
         Channel::Alarm => 2,
@@ -178,30 +337,4 @@ fn channel_number(channel: Channel) -> u8 {
 
 fn channel_of(number: u8) -> Option<Channel> {
     Channel::ALL.into_iter().find(|channel| channel_number(*channel) == number)
-}
-
-/// Takes fixed pieces off the front.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(front)
-    }
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-    fn u8(&mut self) -> Option<u8> {
-        Some(u8::from_le_bytes(self.array()?))
-    }
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.array()?))
-    }
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.array()?))
-    }
-    fn i64(&mut self) -> Option<i64> {
-        Some(i64::from_le_bytes(self.array()?))
-    }
 }

@@ -11,19 +11,23 @@ use tokio::time::Instant;
 use crate::clock::unix_ms;
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::LinkEvent;
-use crate::report::FleetStats;
+use crate::report::{ByKind, FleetStats, KINDS};
 
 /// A publish that is not acknowledged.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) channel: Channel,
     pub(super) payload: Bytes,
-    pub(super) readings: u64,
+    pub(super) kinds: ByKind,
+    /// It is wrong on purpose, so that a refusal is no error.
+    pub(super) spoiled: bool,
     /// In the ledger; `None` without one, and for a `state` message.
     pub(super) id: Option<u64>,
     /// Since when, on this connection.
     pub(super) handed_over: Option<Instant>,
     pub(super) pkid: Option<u16>,
+    /// What its latency counts from; `None` when that would say nothing about the server.
+    pub(super) counts_from: Option<Instant>,
 }
 
 /// What the two halves of a session share.
@@ -32,6 +36,8 @@ pub(super) struct Window {
     pub(super) held: Mutex<VecDeque<Held>>,
     /// Something was acknowledged.
     room: Notify,
+    /// When, last.
+    pub(super) room_since: Mutex<Option<Instant>>,
     /// Commands that are not answered yet; as many as the server sends unacknowledged.
     commands: Mutex<VecDeque<Bytes>>,
     commanded: Notify,
@@ -48,10 +54,12 @@ impl Held {
         Self {
             channel: Channel::State,
             payload,
-            readings: 0,
+            kinds: [0; KINDS],
+            spoiled: false,
             id: None,
             handed_over: None,
             pkid: None,
+            counts_from: None,
         }
     }
 }
@@ -76,21 +84,25 @@ impl Window {
                 let Some(publish) = position.and_then(|at| held.remove(at)) else { return Ok(()) };
                 drop(held);
                 if publish.channel == Channel::CommandResult {
-                    FleetStats::add(&stats.commands_answered, (!refused).into());
+                    FleetStats::add(&stats.commands_answered, refused.is_none().into());
                 } else if publish.channel != Channel::State {
-                    if let Some(since) = publish.handed_over {
-                        stats.latency(since.elapsed());
-                    }
-                    if refused {
+                    let latency = publish.counts_from.map(|since| since.elapsed());
+                    if let Some(reason) = refused {
                         FleetStats::add(&stats.refused, 1);
+                        if !publish.spoiled {
+                            stats.recorder.lock().error(&format!("publish refused: {reason}"));
+                        }
                     } else {
+                        let readings = publish.kinds.iter().copied().map(u64::from).sum();
                         FleetStats::add(&stats.batches_acked, 1);
-                        FleetStats::add(&stats.readings_acked, publish.readings);
+                        FleetStats::add(&stats.readings_acked, readings);
+                        stats.recorder.lock().acknowledged(&publish.kinds, latency);
                     }
                     if let (Some(ledger), Some(id)) = (ledger, publish.id) {
-                        ledger.acknowledged(id, unix_ms(), refused)?;
+                        ledger.acknowledged(id, unix_ms(), refused.is_some())?;
                     }
                 }
+                *self.room_since.lock() = Some(Instant::now());
                 self.room.notify_waiters();
             }
             LinkEvent::Commanded(command) => {
@@ -121,6 +133,15 @@ impl Window {
             }
             changed.await;
         }
+    }
+
+    /// What is held now says nothing about the server any more: the station was away on purpose.
+    pub(super) fn excuse(&self) {
+        self.held.lock().iter_mut().for_each(|publish| publish.counts_from = None);
+    }
+
+    pub(super) fn is_full(&self, window: usize) -> bool {
+        self.held.lock().len() >= window
     }
 
     pub(super) async fn room_for(&self, window: usize) {

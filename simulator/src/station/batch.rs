@@ -14,6 +14,7 @@ use loushan_schemas::topic::Channel;
 use prost::Message as _;
 
 use super::Station;
+use crate::fault::FaultCounts;
 
 /// When batches are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +34,14 @@ pub(crate) struct Gathered {
     pub(crate) seq: u64,
     /// The station's own figures are one reading.
     pub(crate) readings: Vec<Reading>,
+    /// Done to these readings.
+    pub(crate) faults: FaultCounts,
 }
 
 impl Gathered {
     /// The batch as its station sends it.
     pub(super) fn encode(self, station: &Station) -> Batch {
-        let Self { due, channel, seq, readings } = self;
+        let Self { due, channel, seq, readings, faults } = self;
         let payload = match readings.as_slice() {
             [Reading { body: Body::StationStatus(figures), .. }] => pb::StationStatus {
                 session: station.session,
@@ -53,7 +56,7 @@ impl Gathered {
                 session: station.session,
                 seq,
                 base_time_ms: due.unsigned_abs(),
-                replay: false,
+                replay: channel == Channel::Replay,
                 readings: readings.iter().map(|reading| encode(reading, due)).collect(),
             }
             .encode_to_vec(),
@@ -65,6 +68,7 @@ impl Gathered {
             payload: payload.into(),
             meant: readings.iter().map(Meant::of).collect(),
             again: false,
+            faults,
             ledger_id: Arc::default(),
         }
     }
@@ -81,6 +85,8 @@ pub struct Meant {
     pub seq: u64,
     /// Number of the kind.
     pub kind: u8,
+    /// The device's own time, in Unix ms, where it gave one.
+    pub measured_ms: Option<i64>,
     /// [`Reading::digest`] of the reading before it was encoded.
     pub digest: u64,
 }
@@ -92,6 +98,7 @@ impl Meant {
             boot_epoch: reading.boot_epoch,
             seq: reading.seq,
             kind: reading.kind().number(),
+            measured_ms: reading.times.measured.map(DeviceTime::ms),
             digest: reading.digest(),
         }
     }
@@ -108,6 +115,8 @@ pub(crate) struct Batch {
     pub(crate) meant: Arc<[Meant]>,
     /// The same bytes were published before.
     pub(crate) again: bool,
+    /// Done on purpose by this publish.
+    pub(crate) faults: FaultCounts,
     /// Its id in the ledger once it has one; shared by all that repeat it.
     pub(crate) ledger_id: Arc<OnceLock<u64>>,
 }
