@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use loushan_simulator::audit::Victoria;
 use loushan_simulator::{AuditError, AuditOptions, audit_service, audit_store};
 
 use super::{Failure, config, events};
@@ -20,6 +21,13 @@ pub(super) struct Args {
     /// A running service's HTTP address, such as http://127.0.0.1:8080.
     #[arg(long, value_name = "URL", group = "store")]
     target: Option<String>,
+    /// With --target: not that service's own store, but the VictoriaMetrics at this address that its
+    /// sink fills.
+    #[arg(long, value_name = "URL", requires = "target")]
+    victoria: Option<String>,
+    /// With --victoria: the sink's name.
+    #[arg(long, value_name = "NAME", default_value = "influx")]
+    sink: String,
     /// A stopped service's data folder. Nothing in it is changed.
     #[arg(long, value_name = "DIR", group = "store")]
     data: Option<PathBuf>,
@@ -43,7 +51,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         temporary: args.temporary.clone(),
     };
     let report = match (&args.target, &args.data) {
-        (Some(target), _) => audit_service(&options, target),
+        (Some(target), _) => match &args.victoria {
+            None => audit_service(&options, target),
+            Some(url) => Victoria::new(url, target, &args.sink)
+                .and_then(|mut victoria| audit_store(&options, &mut victoria)),
+        },
         (None, Some(data)) => {
             let config = config::load(args.config.as_deref(), Vec::new())?;
             audit_store(&options, &mut Folder::open(data, config.embedded.retention)?)
