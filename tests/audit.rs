@@ -37,8 +37,10 @@ fn crc32(bytes: &[u8]) -> u32 {
 fn rewrite(store: &Path, kind: Kind, change: impl Fn(&mut Vec<Row>)) {
     let path = store.join("MANIFEST");
     let manifest = std::fs::read_to_string(&path).unwrap();
-    let mut lines: Vec<Value> =
-        manifest.lines().map(|line| serde_json::from_str(&line[9..]).unwrap()).collect();
+    let mut lines: Vec<Value> = manifest
+        .lines()
+        .map(|line| serde_json::from_str(line.get(9..).unwrap()).unwrap())
+        .collect();
     let added = lines.iter_mut().flat_map(|line| line["add"].as_array_mut()).flatten();
     let mut files: Vec<&mut Value> = added.filter(|file| file["table"] == kind.as_str()).collect();
     // A run across midnight has two; the last will do.
