@@ -131,3 +131,53 @@ fn readings_reach_a_real_server_and_its_outage_delays_neither_acks_nor_the_embed
     assert!(service.terminate().success());
     drop(victoria);
 }
+
+#[test]
+fn the_audit_finds_every_reading_in_a_real_server_and_misses_one_that_was_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _victoria = Victoria::start(&dir.path().join("victoria"), address);
+    let url = format!("http://{address}");
+    let env = [
+        ("LOUSHAN__SINK__INFLUX__URL", url.as_str()),
+        ("LOUSHAN__SINK__INFLUX__ORG", "city"),
+        ("LOUSHAN__SINK__INFLUX__BUCKET", "loushan"),
+        ("LOUSHAN__SINK__INFLUX__TOKEN", "not-a-secret"),
+        ("LOUSHAN__SINK__INFLUX__BATCH_AGE", "50ms"),
+    ];
+    let service = Service::start_with(&data, "127.0.0.1:0", "127.0.0.1:0", &env);
+    let (done, output) = support::run(
+        support::loushan()
+            .current_dir(&data)
+            .args(["simulate", "--target", &format!("mqtt://{}", service.mqtt)])
+            .args(["--stations", "5", "--seed", "3", "--rate", "300", "--for", "3s"])
+            .args(["--ledger", "ledger"]),
+    );
+    assert!(done, "{output}");
+    let audit = || {
+        support::run(
+            support::loushan()
+                .current_dir(&data)
+                .args(["audit", "--ledger", "ledger", "--victoria", &url])
+                .args(["--target", &format!("http://{}", service.http)]),
+        )
+    };
+    let (passed, report) = audit();
+    assert!(passed, "{report}");
+    assert!(report.contains("not seen: values"), "{report}");
+    let water = report.lines().find(|line| line.starts_with("kind water: ")).unwrap();
+    assert!(water.contains(" stored"), "{report}");
+
+    // All of one device is deleted from the server.
+    let export = support::get(address, "/api/v1/export?match%5B%5D=water_seq&start=0").unwrap();
+    let line: serde_json::Value = serde_json::from_str(export.lines().next().unwrap()).unwrap();
+    let imei = line["metric"]["imei"].as_str().unwrap();
+    let deleted = format!("/api/v1/admin/tsdb/delete_series?match%5B%5D=%7Bimei%3D%22{imei}%22%7D");
+    support::get(address, &deleted).unwrap();
+    let (passed, report) = audit();
+    assert!(!passed, "{report}");
+    assert!(report.contains(&format!("- missing: water of imei {imei}")), "{report}");
+    assert!(service.terminate().success());
+}

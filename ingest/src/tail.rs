@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::causes::Chain;
 use crate::pipeline::ages::Marks;
@@ -166,12 +167,15 @@ pub(crate) struct LogSource {
     progress: watch::Receiver<Progress>,
     /// Kept while the sink is behind the tail, so that it reads on where it was.
     reader: Option<Reader>,
+    /// A read of what is behind an lsn. Who waits for it may go and come again, and it is not begun
+    /// anew then: to find the place in a large segment may take longer than anybody's patience.
+    under_way: Option<(u64, JoinHandle<ReadOn>)>,
 }
 
 impl LogSource {
     pub(crate) fn new(tail: &Arc<Tail>, log: Log) -> Self {
         let progress = tail.progress.subscribe();
-        Self { tail: Arc::clone(tail), log, progress, reader: None }
+        Self { tail: Arc::clone(tail), log, progress, reader: None, under_way: None }
     }
 
     async fn read(
@@ -185,7 +189,7 @@ impl LogSource {
             let progress = *self.progress.borrow_and_update();
             if progress.visible > after {
                 if let Some((frames, up_to)) = self.tail.take(after, progress.visible, max_bytes) {
-                    self.reader = None;
+                    (self.reader, self.under_way) = (None, None);
                     return Ok(Fed::Frames { frames, up_to });
                 }
                 return self.read_log(after, progress.visible, max_bytes).await;
@@ -207,13 +211,20 @@ impl LogSource {
         visible: u64,
         max_bytes: usize,
     ) -> Result<Fed, FeedError> {
-        // If this future is dropped, the reader is lost with it, and the next call opens one anew.
-        let kept = self.reader.take().filter(|reader| reader.position().0 == after);
-        let mut reader = kept.unwrap_or_else(|| self.log.reader(Lsn(after)));
-        let read = tokio::task::spawn_blocking(move || {
-            read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
-        });
-        let read = read.await.unwrap_or_else(|panicked| Err(Unread::Ever(panicked.to_string())));
+        let read = match self.under_way.take().filter(|(at, _)| *at == after) {
+            Some((_, read)) => read,
+            None => {
+                let kept = self.reader.take().filter(|reader| reader.position().0 == after);
+                let mut reader = kept.unwrap_or_else(|| self.log.reader(Lsn(after)));
+                tokio::task::spawn_blocking(move || {
+                    read_some(&mut reader, visible, max_bytes).map(|taken| (taken, reader))
+                })
+            }
+        };
+        let (_, read) = self.under_way.insert((after, read));
+        let read = read.await;
+        self.under_way = None;
+        let read = read.unwrap_or_else(|panicked| Err(Unread::Ever(panicked.to_string())));
         let ((frames, up_to), reader) = read.map_err(|unread| match unread {
             Unread::Now(why) => FeedError { after, why, passing: true },
             Unread::Ever(why) => FeedError { after, why, passing: false },
@@ -222,6 +233,9 @@ impl LogSource {
         Ok(Fed::Frames { frames, up_to: up_to.max(after) })
     }
 }
+
+/// What was read, and the reader to read on with.
+type ReadOn = Result<(Taken, Reader), Unread>;
 
 /// Why frames could not be read.
 enum Unread {
@@ -261,6 +275,12 @@ impl FrameSource for LogSource {
         wait: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<Fed, FeedError>> + Send + '_>> {
         Box::pin(self.read(after, max_bytes, wait))
+    }
+
+    fn closing(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut progress = self.progress.clone();
+        // One that is dropped closes as well.
+        Box::pin(async move { drop(progress.wait_for(|progress| progress.closed).await) })
     }
 }
 

@@ -11,6 +11,7 @@
 //! | not stored, unacknowledged | nothing was promised | yes |
 //! | dead-lettered, expected | made to be rejected, and was, with the reason it was made for | yes |
 //! | removed by retention | acknowledged, of a kind's day that the store lets go, and of which nothing is there | yes |
+//! | collapsed into another | acknowledged; the store keeps one reading of a device's millisecond, and has one of it | yes, counted |
 //! | not audited | such a store cannot be asked about it | yes, counted |
 //! | missing | acknowledged, and neither a row nor an expected dead letter | **no** |
 //! | duplicate | a row beyond the first | **no** |
@@ -25,7 +26,7 @@
 //! Neither ledger nor store need fit into memory. Both are read as streams and sorted into heaps of
 //! files in a temporary folder, by a hash of what a reading is known by (`spill`); then heap is
 //! compared with heap (`judge`), and one that is too large is parted first. On disk a reading of the
-//! ledger takes 70 bytes and a row 42, until the audit ends.
+//! ledger takes 70 bytes and a row 33, until the audit ends.
 
 use std::path::{Path, PathBuf};
 
@@ -36,9 +37,11 @@ mod report;
 mod service;
 mod source;
 mod spill;
+mod victoria;
 
 pub use report::{AuditReport, Sums};
-pub use source::{About, Each, Keeps, Letter, Store, Stored, key, key_of};
+pub use source::{About, Each, Keeps, Letter, Store, Stored, identity, key, key_of, moment};
+pub use victoria::Victoria;
 
 use crate::ledger::LedgerError;
 use gather::{Ledgers, Letters};
@@ -159,7 +162,8 @@ pub fn audit_store(
     let mut letters = Letters::new(dir, heaps, budget / 4);
     let kept = store.letters(&mut |letter| letters.put(&letter))?.is_some();
     let mut entries = Spill::new(dir, "entries", budget);
-    let counted = ledgers.gather(&mut letters, &mut entries, heaps, dir, budget / 4)?;
+    let counted =
+        ledgers.gather(&mut letters, &mut entries, heaps, store.by_moment(), dir, budget / 4)?;
     entries.write_all()?;
     let (mut rows, mut days) = (Spill::new(dir, "rows", budget), Days::new());
     store.rows(&mut |row| {
@@ -170,7 +174,7 @@ pub fn audit_store(
     rows.write_all()?;
 
     let mut all = Heaps { entries, rows, letters: letters.readings };
-    let mut judge = Judge::new(keeps, days, kept, store.unseen(), budget as u64);
+    let mut judge = Judge::new(keeps, days, kept, store.unseen(), store.by_moment(), budget as u64);
     for number in 0..heaps {
         judge.heap(&mut all, number, heaps as u128)?;
     }

@@ -1,7 +1,11 @@
 //! Zunyi: its clock, its sun, its hours. Times are Unix milliseconds, simulated.
 
+use std::sync::OnceLock;
+
 use chrono::{DateTime, NaiveDate};
 use sunrise::{Coordinates, SolarDay, SolarEvent};
+
+use crate::seed::Rng;
 
 pub(crate) const SECOND: i64 = 1000;
 pub(crate) const MINUTE: i64 = 60 * SECOND;
@@ -45,8 +49,74 @@ pub(crate) fn by_hour(curve: &[i64; 24], ms: i64) -> i64 {
     curve.get(local_hour(ms)).copied().unwrap_or_default()
 }
 
+/// Whether the city's clock shows a Saturday or a Sunday.
+pub(crate) const fn is_weekend(ms: i64) -> bool {
+    // 1970-01-01 was a Thursday.
+    (local_day(ms) + 3).rem_euclid(7) >= 5
+}
+
+/// When, after a moment, something happens that comes by chance at a rate that changes with the
+/// hour: `rate` says how often in a thousand hours it would, were all hours like the one of the
+/// moment it is given. At least a millisecond later, and at most a year.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+pub(crate) fn next_by_hour(now: i64, rng: &mut Rng, rate: impl Fn(i64) -> i64) -> i64 {
+    let mut due = -libm::log(1.0 - rng.unit());
+    let mut at = now;
+    let last = now + 365 * DAY;
+    while at < last {
+        // The zone is whole hours, so the city's hours begin with UTC's.
+        let end = at - at.rem_euclid(HOUR) + HOUR;
+        let per_ms = rate(at) as f64 / (1000 * HOUR) as f64;
+        let expected = per_ms * (end - at) as f64;
+        if due < expected {
+            return (at + (due / per_ms) as i64).max(now + 1);
+        }
+        due -= expected;
+        at = end;
+    }
+    last
+}
+
+/// The pilot's first local day, and how many days of sun are worked out once for all lamps.
+const FIRST_DAY: i64 = local_day(PILOT);
+const SUN_DAYS: i64 = 10 * 366;
+
+/// A day's sunrise and sunset, and the time from sunset to sunrise of all the pilot's days before it:
+/// of each the hours before its rise and after its set.
+type SunDay = (i64, i64, i64);
+
+fn sun_table() -> &'static [SunDay] {
+    static TABLE: OnceLock<Vec<SunDay>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let mut dark = 0;
+        (FIRST_DAY..FIRST_DAY + SUN_DAYS)
+            .map(|day| {
+                let (rise, set) = work_out_sun(day);
+                let before = dark;
+                dark += DAY - (set - rise);
+                (rise, set, before)
+            })
+            .collect()
+    })
+}
+
+fn sun_day(local_day: i64) -> Option<SunDay> {
+    sun_table().get(usize::try_from(local_day - FIRST_DAY).ok()?).copied()
+}
+
 /// Sunrise and sunset of a local day.
 pub(crate) fn sun(local_day: i64) -> (i64, i64) {
+    sun_day(local_day).map_or_else(|| work_out_sun(local_day), |(rise, set, _)| (rise, set))
+}
+
+/// How many days the pilot has had before a local day, and how long it was dark in them; nothing
+/// before it began, and nothing more after its sun's table ends.
+pub(crate) fn dark_before(day: i64) -> (i64, i64) {
+    let day = day.clamp(FIRST_DAY, FIRST_DAY + SUN_DAYS - 1);
+    (day - FIRST_DAY, sun_day(day).map_or(0, |(_, _, dark)| dark))
+}
+
+fn work_out_sun(local_day: i64) -> (i64, i64) {
     // Days outside the calendar do not come up: runs start between 1970 and 2106.
     let date = i32::try_from(local_day)
         .ok()
@@ -86,6 +156,40 @@ mod tests {
         let minute = |t: i64| (t - day_start(day)) / MINUTE;
         assert!((350..370).contains(&minute(rise)), "{}", minute(rise));
         assert!((1180..1205).contains(&minute(set)), "{}", minute(set));
+    }
+
+    #[test]
+    fn the_table_of_the_sun_is_what_is_worked_out_and_its_nights_add_up() {
+        let mut dark = 0;
+        for day in FIRST_DAY..FIRST_DAY + 800 {
+            assert_eq!(dark_before(day), (day - FIRST_DAY, dark));
+            let (rise, set) = sun(day);
+            assert_eq!((rise, set), work_out_sun(day));
+            dark += DAY - (set - rise);
+        }
+        // At 27.7 degrees a year is dark for a little less than half: the sun's disc and the air.
+        let share = dark * 1000 / (800 * DAY);
+        assert!((485..500).contains(&share), "{share}");
+        assert_eq!(dark_before(FIRST_DAY - 5), (0, 0));
+    }
+
+    #[test]
+    fn rates_by_the_hour_are_kept_and_quiet_hours_are_waited_out() {
+        let mut rng = Rng::new(crate::seed::Use::Device, &[7]);
+        let midnight = day_start(20_500);
+        // Two an hour from eight to ten, nothing else.
+        let rate = |at| if (8..10).contains(&local_hour(at)) { 2000 } else { 0 };
+        let (mut at, mut seen) = (midnight, 0);
+        while at < midnight + 1000 * DAY {
+            at = next_by_hour(at, &mut rng, rate);
+            assert!((8..10).contains(&local_hour(at)));
+            seen += 1;
+        }
+        assert!((3850..4150).contains(&seen), "{seen} of 4000");
+        let monday = day_start(local_day(1_790_000_000_000));
+        let week: Vec<bool> = (0..7).map(|d| is_weekend(monday + d * DAY)).collect();
+        // 2026-09-21 is a Monday.
+        assert_eq!(week, [false, false, false, false, false, true, true]);
     }
 
     #[test]

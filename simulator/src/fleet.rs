@@ -3,6 +3,7 @@
 //! Everything follows from the seed: the n-th station has the same name, region, project and place
 //! in every run, and its devices the same identities. A larger fleet begins with the smaller one.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use loushan_schemas::ids::{Imei, NameError, Region, StationId};
@@ -156,21 +157,23 @@ pub(crate) fn plan(seed: u64, records: &[StationRecord], devices: u32) -> Vec<St
             number,
             station: record.station.clone(),
             region: record.region.clone(),
-            devices: (0..devices)
-                .map(|device| DevicePlan {
-                    imei: imei(
-                        seed,
-                        u64::from(number) * u64::from(MAX_DEVICES_PER_STATION + 1)
-                            + u64::from(device),
-                    ),
-                    // The stride is fixed: a device is of the same kind in a fleet of another size.
-                    kind: kind(
-                        seed,
-                        u64::from(number - 1) * u64::from(DEVICES_PER_STATION) + u64::from(device),
-                    ),
-                    station: number,
-                })
-                .collect(),
+            devices: devices_of(seed, number, devices),
+        })
+        .collect()
+}
+
+fn devices_of(seed: u64, station: u32, devices: u32) -> Vec<DevicePlan> {
+    let mut of_kind = BTreeMap::new();
+    (0..devices)
+        .map(|device| {
+            let number = u64::from(station) * u64::from(MAX_DEVICES_PER_STATION + 1);
+            // The stride is fixed: a device is of the same kind in a fleet of another size.
+            let place = u64::from(station - 1) * u64::from(DEVICES_PER_STATION);
+            let kind = kind(seed, place + u64::from(device));
+            let next = of_kind.entry(kind).or_insert(0);
+            let neighbour = *next;
+            *next += 1;
+            DevicePlan { imei: imei(seed, number + u64::from(device)), kind, station, neighbour }
         })
         .collect()
 }
@@ -179,7 +182,7 @@ pub(crate) fn plan(seed: u64, records: &[StationRecord], devices: u32) -> Vec<St
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
 

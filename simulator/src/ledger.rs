@@ -226,7 +226,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When there are more than a ledger can tell apart.
-    pub(crate) fn marks(&self, faults: &[&str]) -> Result<Marks, LedgerError> {
+    pub fn marks(&self, faults: &[&str]) -> Result<Marks, LedgerError> {
         let mut marks = Marks::default();
         if faults.is_empty() {
             return Ok(marks);

@@ -4,7 +4,7 @@
 //! * [`scenario`]: the same as a file or as flags, and what load it would be; [`traffic`]: when devices
 //!   report.
 //! * [`fleet`]: which stations and devices there are, all derived from the seed.
-//! * `device`, `radio`, `station`: the models. They live in simulated time alone, so that the same
+//! * `device`, `radio`, `battery`, `station`: the models. They live in simulated time alone, so that the same
 //!   seed and start give the same bytes on any machine and at any speed (see `seed`).
 //! * [`faults`]: what goes wrong at the devices themselves and what befalls them, counted.
 //! * [`said`]: what a fleet would send, for whoever wants the readings and no network.
@@ -15,6 +15,7 @@
 //! * [`report`]: figures of a running fleet.
 
 pub mod audit;
+mod battery;
 mod city;
 mod clock;
 mod device;

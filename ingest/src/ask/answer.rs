@@ -14,11 +14,11 @@ use loushan_schemas::row::Row;
 use serde_json::{Map, Value, json};
 
 use super::format::Format;
-use super::question::{Asked, Question, several_kinds};
+use super::question::{Asked, Question, more_than_a_page, several_kinds};
 use super::table::{Table, begin_object, end_object};
 use super::{AskError, Place, latest, page, text};
 use crate::sink::embedded::{
-    Aggregate, Aggregated, Bins, Bounds, By, Group, Order, Position, QueryError, Silence, Which,
+    Aggregate, Aggregated, Bins, Bounds, By, Group, Order, Page, QueryError, Silence, Which,
     batch_of, rows_of, schema_of,
 };
 
@@ -44,9 +44,13 @@ pub fn answer(
     let format = asked.format;
     match &asked.question {
         Question::Latest(which) => latest_of(place, which, bounds, format, out),
-        Question::History { which, order, after, limit, fields } => {
-            let page = Asking { place, which, bounds, format };
-            page.history(*order, *after, *limit, fields, out)
+        Question::History { which, order, after, limit, limit_named, fields } => {
+            let asking = Asking { place, which, bounds, format };
+            let page = place.store.page(which, *order, *after, *limit, bounds)?;
+            if page.next.is_some() && !limit_named && format != Format::Json {
+                return Err(more_than_a_page(format).into());
+            }
+            asking.history(page, *order, *limit, fields, out)
         }
         Question::Aggregate(question, names) => {
             let answer = place.store.aggregate(question, bounds)?;
@@ -123,14 +127,13 @@ struct Asking<'a> {
 impl Asking<'_> {
     fn history(
         &self,
+        page: Page,
         order: Order,
-        after: Option<Position>,
         limit: usize,
         fields: &[String],
         out: Out<'_>,
     ) -> Result<(), AskError> {
-        let Self { place, which, bounds, format } = *self;
-        let page = place.store.page(which, order, after, limit, bounds)?;
+        let Self { which, format, .. } = *self;
         // The pages after the first are of the same moment.
         let moment = Which { up_to_lsn: page.as_of_lsn, ..which.clone() };
         let next = page.next.map(|at| page::word(&moment, order, &at));

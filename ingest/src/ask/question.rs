@@ -65,6 +65,8 @@ pub enum Question {
         after: Option<Position>,
         /// How many.
         limit: usize,
+        /// Whether somebody wanted no more than that.
+        limit_named: bool,
         /// Only these fields, if any are named.
         fields: Vec<String>,
     },
@@ -162,6 +164,16 @@ impl Asked {
 }
 
 /// Rows of a table have the columns of one kind.
+/// A format without a place for what there is beside rows would hide that there are more.
+pub(super) fn more_than_a_page(format: Format) -> BadParameter {
+    let word = Format::WORDS.iter().find(|(_, it)| *it == format).map_or("", |(word, _)| word);
+    let error =
+        format!("there are more than {PAGE_DEFAULT} readings, which format={word} cannot say");
+    let accepted =
+        "a limit; or format=json, which names the next page; or an export, which has all";
+    BadParameter::new("limit", None, error, accepted)
+}
+
 pub(super) fn several_kinds() -> BadParameter {
     let error = "rows of this format have the columns of one kind, and none is named";
     let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
@@ -246,7 +258,8 @@ fn history(given: &Given, mut which: Which) -> Result<Question, BadParameter> {
     }
     let orders = [("oldest", Order::OldestFirst), ("newest", Order::NewestFirst)];
     let order = given.word("order", &orders)?.unwrap_or(Order::OldestFirst);
-    let limit = given.number("limit", 1..=PAGE_ROWS)?.unwrap_or(PAGE_DEFAULT);
+    let named = given.number("limit", 1..=PAGE_ROWS)?;
+    let (limit, limit_named) = (named.unwrap_or(PAGE_DEFAULT), named.is_some());
     let after = match given.text("page") {
         None => None,
         Some(word) => {
@@ -261,7 +274,7 @@ fn history(given: &Given, mut which: Which) -> Result<Question, BadParameter> {
     };
     let fields = fields(given, which.kind)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(Question::History { which, order, after, limit, fields })
+    Ok(Question::History { which, order, after, limit, limit_named, fields })
 }
 
 fn export(given: &Given, which: Which) -> Result<Question, BadParameter> {

@@ -12,6 +12,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -20,6 +21,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +115,9 @@ async fn respond(
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let mut under_way =
         UnderWay { chunks, stop: bounds.stop.clone(), deadline, service: app.stop.clone() };
-    let work = Work { view: Arc::clone(&app.view), place, asked, bounds, sender, permits };
+    let view = Arc::clone(&app.view);
+    let (patience, runtime) = (app.query.timeout, Handle::current());
+    let work = Work { view, place, asked, bounds, sender, permits, patience, runtime };
     work.start(heavy)?;
     let first = match under_way.next().await {
         Some(Ok(chunk)) => chunk,
@@ -181,15 +186,16 @@ impl UnderWay {
             };
             tokio::select! {
                 biased;
-                chunk = self.chunks.recv() => return chunk,
                 () = self.service.cancelled() => {
                     self.stop.cancel();
                     return Some(Err(AskError::Query(QueryError::Cancelled)));
                 }
+                // Before a chunk: one is always ready for a client that reads slowly.
                 () = expired => {
                     self.stop.expire();
                     self.deadline = None;
                 }
+                chunk = self.chunks.recv() => return chunk,
             }
         }
     }
@@ -209,6 +215,9 @@ struct Work {
     bounds: Bounds,
     sender: mpsc::Sender<Result<Bytes, AskError>>,
     permits: Vec<OwnedSemaphorePermit>,
+    /// How long the client may take nothing.
+    patience: Duration,
+    runtime: Handle,
 }
 
 impl Work {
@@ -229,9 +238,10 @@ impl Work {
     }
 
     fn run(self) {
-        let Self { view, place, asked, bounds, sender, permits } = self;
+        let Self { view, place, asked, bounds, sender, permits, patience, runtime } = self;
         let begun = std::time::Instant::now();
-        let mut chunks = Chunks { sender: &sender, chunk: Vec::new() };
+        let to = Client { sender, patience, runtime };
+        let mut chunks = Chunks { to: &to, chunk: Vec::new() };
         let answered = ask::answer(&place, &asked, &bounds, &mut chunks)
             .and_then(|()| Ok(chunks.send_what_is_left()?));
         metrics::histogram!("loushan_query_seconds").record(begun.elapsed());
@@ -239,7 +249,7 @@ impl Work {
         drop((permits, place));
         if answered.is_ok() {
             // The end. A client that is gone needs none.
-            drop(sender.blocking_send(Ok(Bytes::new())));
+            drop(to.send(Bytes::new()));
         }
         if let Err(error) = answered {
             let how = match &error {
@@ -256,22 +266,42 @@ impl Work {
                 AskError::Write(_) => "cancelled",
             };
             metrics::counter!("loushan_queries_unanswered_total", "reason" => how).increment(1);
-            // A client that is gone needs no error.
-            drop(sender.blocking_send(Err(error)));
+            // A client that is gone, or takes nothing, needs no error: its answer breaks off.
+            drop(to.sender.try_send(Err(error)));
         }
     }
 }
 
 /// Bytes on their way to the client.
 struct Chunks<'a> {
-    sender: &'a mpsc::Sender<Result<Bytes, AskError>>,
+    to: &'a Client,
     chunk: Vec<u8>,
+}
+
+/// The way to the client.
+struct Client {
+    sender: mpsc::Sender<Result<Bytes, AskError>>,
+    patience: Duration,
+    runtime: Handle,
+}
+
+impl Client {
+    /// Waits for room, but not for a client that takes nothing: it would keep its place among those
+    /// that are answered, and what the question holds of the store.
+    fn send(&self, chunk: Bytes) -> io::Result<()> {
+        let sent = self.sender.send_timeout(Ok(chunk), self.patience);
+        match self.runtime.block_on(sent) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(SendTimeoutError::Timeout(_)) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
 }
 
 impl Chunks<'_> {
     fn send(&mut self) -> io::Result<()> {
         let chunk = Bytes::from(std::mem::take(&mut self.chunk));
-        self.sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.to.send(chunk)
     }
 
     /// An empty chunk would be taken for the end.

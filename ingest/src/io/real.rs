@@ -86,7 +86,12 @@ impl Io for RealIo {
                 _ => {}
             }
             let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
-            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+            if let Err(error) = self.sync_dir(parent.unwrap_or(Path::new("."))) {
+                // One that is there would be taken for durable by the next try. It is empty; where it
+                // cannot be removed either, the disk is in more trouble than that.
+                drop(std::fs::remove_dir(dir));
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -108,7 +113,11 @@ impl Io for RealIo {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        path.try_exists()
+        match path.try_exists() {
+            // Below a file there is nothing.
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(false),
+            answer => answer,
+        }
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
@@ -145,5 +154,22 @@ impl IoFile for RealFile {
             Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
             other => Ok(other?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn below_a_file_there_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("orders.json");
+        assert!(!RealIo.exists(&file).unwrap());
+        std::fs::write(&file, "{}").unwrap();
+        assert!(RealIo.exists(&file).unwrap());
+        assert!(!RealIo.exists(&file.join("refused")).unwrap());
     }
 }

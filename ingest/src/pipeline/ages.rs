@@ -103,15 +103,21 @@ impl Ages {
     /// The lsn behind which the log has everything that was received at `time_ns` or later, by our
     /// clock; `None` if it has no frame so old, so that there may have been others before.
     pub(crate) fn before(&self, log: &Log, time_ns: i64) -> Result<Option<u64>, ReadError> {
-        let mut from = None;
+        // Receive times rise but for replayed dead letters, which have the time they first came, and
+        // clocks that are set back: a segment that begins before the one before it says nothing, and
+        // one more is read than seems needed.
+        let (mut from, mut latest) = ([None, None], i64::MIN);
         for span in log.spans().iter().filter(|span| span.last >= span.base) {
             match self.first(log, span.base.0)? {
-                Some(first) if first < time_ns => from = Some(span.base.0),
-                Some(_) => break,
-                None => {}
+                Some(first) if first >= time_ns => break,
+                Some(first) if first >= latest => {
+                    from = [from[1].or(Some(span.base.0)), Some(span.base.0)];
+                    latest = first;
+                }
+                _ => {}
             }
         }
-        let Some(from) = from else { return Ok(None) };
+        let Some(from) = from[0] else { return Ok(None) };
         let mut reader = log.reader(Lsn(from.saturating_sub(1)));
         let mut last = from;
         while let Some(frame) = reader.next()? {

@@ -51,6 +51,11 @@ pub trait FrameSource: Send + 'static {
         max_bytes: usize,
         wait: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<Fed, FeedError>> + Send + '_>>;
+
+    /// Ends when nothing new will come any more; never, where only [`FrameSource::next`] knows.
+    fn closing(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// What came out of a [`FrameSource`].
@@ -171,6 +176,18 @@ impl Feed {
                     self.position = self.position.max(*up_to);
                 }
                 Ok(fed)
+            }
+        }
+    }
+
+    /// Ends when the feed is about to be closed. For a sink that can hold no more, and so does not ask
+    /// for what comes next, and is to end all the same.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (end, source) = (self.end.clone(), self.source.closing());
+        async move {
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = source => {}
             }
         }
     }

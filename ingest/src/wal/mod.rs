@@ -232,6 +232,14 @@ pub struct LogOptions {
     pub retry_pause: Duration,
 }
 
+impl LogOptions {
+    /// How many empty segments hold what both append buffers may.
+    pub(crate) fn segments_for_buffers(&self) -> u64 {
+        let usable = self.segment_bytes.saturating_sub(codec::SEGMENT_DATA).max(1);
+        (2 * self.buffer_bytes as u64).div_ceil(usable)
+    }
+}
+
 impl Default for LogOptions {
     fn default() -> Self {
         Self {

@@ -15,7 +15,7 @@ use loushan_schemas::reject::RejectReason;
 use loushan_schemas::topic::Channel;
 
 use super::AuditError;
-use super::source::{About, DAY_MS, Letter, key};
+use super::source::{About, DAY_MS, Letter, identity, key, moment};
 use super::spill::{Packed, Spill};
 use crate::ledger::{BatchRecord, LedgerReader, Marks, Record};
 
@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) kind: u8,
     pub(super) expected: Option<RejectReason>,
     pub(super) acknowledged: bool,
+    /// Such a store files it under a time that the ledger does not know.
+    pub(super) unaudited: bool,
     /// Letters about its batch: bits by the reason's number, bit 63 for an unknown one.
     pub(super) letters: u64,
     pub(super) measured_ms: Option<i64>,
@@ -67,13 +69,27 @@ impl Entry {
             .put(self.place.to_le_bytes())
             .put([self.kind])
             .put([self.expected.map_or(0, RejectReason::number)])
-            .put([u8::from(self.acknowledged), u8::from(self.measured_ms.is_some())])
+            .put([
+                u8::from(self.acknowledged) | u8::from(self.unaudited) << 1,
+                u8::from(self.measured_ms.is_some()),
+            ])
             .put(self.letters.to_le_bytes())
             .put(self.measured_ms.unwrap_or(0).to_le_bytes())
             .put(self.day.to_le_bytes())
             .put(self.station.to_le_bytes())
             .put(self.marks.0.to_le_bytes())
             .bytes
+    }
+
+    /// Files it under its moment, for a store that keeps one of a moment.
+    fn by_moment(&mut self, batch: &BatchRecord) {
+        let Some(meant) = batch.readings.get(usize::from(self.place)).map(|r| r.meant) else {
+            return;
+        };
+        let believed = meant.measured_ms.filter(|ms| believed(batch, meant.kind, *ms));
+        self.unaudited = believed.is_none();
+        self.key = moment(meant.imei, meant.kind, believed.unwrap_or(batch.sent_ms));
+        self.digest = identity(meant.boot_epoch, meant.seq);
     }
 
     pub(super) fn unpack(bytes: &[u8; ENTRY]) -> Self {
@@ -92,7 +108,8 @@ impl Entry {
             place,
             kind,
             expected: RejectReason::from_number(expected),
-            acknowledged: acknowledged != 0,
+            acknowledged: acknowledged & 1 != 0,
+            unaudited: acknowledged & 2 != 0,
             letters,
             measured_ms: (measured != 0).then_some(measured_ms),
             day: i32::from_le_bytes(p.get()),
@@ -241,6 +258,7 @@ impl Ledgers {
         letters: &mut Letters,
         entries: &mut Spill<ENTRY>,
         heaps: usize,
+        by_moment: bool,
         dir: &Path,
         budget: usize,
     ) -> Result<Counted, AuditError> {
@@ -289,7 +307,10 @@ impl Ledgers {
             counted.batches += 1;
             counted.sent_again += u64::from(fate.again);
             let station = ledgers.station(&batch.station);
-            for entry in entries_of(&batch, fate, station) {
+            for mut entry in entries_of(&batch, fate, station) {
+                if by_moment {
+                    entry.by_moment(&batch);
+                }
                 entries.put(heap(entry.key, heaps), &entry.pack())?;
             }
             Ok(())
@@ -354,6 +375,7 @@ fn entries_of(batch: &BatchRecord, fate: Fate, station: u32) -> impl Iterator<It
             kind: meant.kind,
             expected: reading.expected,
             acknowledged: fate.acknowledged,
+            unaudited: false,
             letters: fate.letters,
             measured_ms: meant.measured_ms,
             day: day_of(batch, meant.kind, meant.measured_ms),
@@ -363,12 +385,17 @@ fn entries_of(batch: &BatchRecord, fate: Fate, station: u32) -> impl Iterator<It
     })
 }
 
+/// Whether a time can be believed, by the rule of the service.
+fn believed(batch: &BatchRecord, kind: u8, ms: i64) -> bool {
+    let patient = kind == Kind::Water.number() || batch.channel == Channel::Replay;
+    let past = if patient { PAST_LONG_MS } else { PAST_MS };
+    (batch.sent_ms - past..=batch.sent_ms + FUTURE_MS).contains(&ms)
+}
+
 /// The day under which a reading is filed: of the device's time if that can be believed, else of the
 /// station's, else of ours.
 fn day_of(batch: &BatchRecord, kind: u8, measured_ms: Option<i64>) -> i32 {
-    let patient = kind == Kind::Water.number() || batch.channel == Channel::Replay;
-    let past = if patient { PAST_LONG_MS } else { PAST_MS };
-    let believed = |ms: &i64| (batch.sent_ms - past..=batch.sent_ms + FUTURE_MS).contains(ms);
-    let ms = measured_ms.filter(believed).or(Some(batch.due_ms).filter(believed));
+    let times = [measured_ms, Some(batch.due_ms)];
+    let ms = times.into_iter().flatten().find(|ms| believed(batch, kind, *ms));
     i32::try_from(ms.unwrap_or(batch.sent_ms).div_euclid(DAY_MS)).unwrap_or(i32::MAX)
 }

@@ -12,7 +12,7 @@ use super::spill::{Packed, Spill};
 use crate::ledger::Marks;
 
 /// A row as it lies in a heap.
-pub(super) const ROW: usize = 42;
+pub(super) const ROW: usize = 33;
 /// Into how many a heap that is too large is parted.
 const PARTS: usize = 16;
 /// Keys that are alike to here are one key.
@@ -34,12 +34,9 @@ impl Heaps {
 
 /// A row for its heap.
 pub(super) fn pack(row: &Stored) -> [u8; ROW] {
-    let known = u8::from(row.digest.is_some()) | u8::from(row.measured_ms.is_some()) << 1;
     Packed::new()
         .put(row.key.to_le_bytes())
-        .put(row.digest.unwrap_or(0).to_le_bytes())
-        .put([known])
-        .put(row.measured_ms.unwrap_or(0).to_le_bytes())
+        .put(row.digest.to_le_bytes())
         .put([row.kind])
         .put(row.lsn.to_le_bytes())
         .bytes
@@ -48,25 +45,15 @@ pub(super) fn pack(row: &Stored) -> [u8; ROW] {
 #[derive(Debug, Clone, Copy)]
 struct Row {
     key: u128,
-    digest: Option<u64>,
-    measured_ms: Option<i64>,
-    kind: u8,
+    digest: u64,
     lsn: u64,
 }
 
 fn unpack(bytes: &[u8; ROW]) -> Row {
     let mut p = Packed::of(bytes);
     let (key, digest) = (u128::from_le_bytes(p.get()), u64::from_le_bytes(p.get()));
-    let [known] = p.get();
-    let measured_ms = i64::from_le_bytes(p.get());
-    let [kind] = p.get();
-    Row {
-        key,
-        digest: (known & 1 != 0).then_some(digest),
-        measured_ms: (known & 2 != 0).then_some(measured_ms),
-        kind,
-        lsn: u64::from_le_bytes(p.get()),
-    }
+    let [_kind] = p.get();
+    Row { key, digest, lsn: u64::from_le_bytes(p.get()) }
 }
 
 /// How ledger and store differ in one reading.
@@ -131,16 +118,6 @@ impl Meaning {
         self.letters |= entry.letters;
         self.marks = self.marks.and(entry.marks);
     }
-
-    fn is(&self, row: &Row) -> bool {
-        match row.digest {
-            Some(digest) => digest == self.first.digest,
-            None => {
-                let times = (row.measured_ms, self.first.measured_ms);
-                row.kind == self.first.kind && !matches!(times, (Some(a), Some(b)) if a != b)
-            }
-        }
-    }
 }
 
 /// The sums so far.
@@ -161,6 +138,8 @@ pub(super) struct Judge {
     letters: bool,
     /// Kinds that the store cannot be asked about.
     unseen: BTreeSet<u8>,
+    /// See [`super::Store::by_moment`].
+    by_moment: bool,
     budget: u64,
 }
 
@@ -170,6 +149,7 @@ impl Judge {
         days: Days,
         letters: bool,
         unseen: BTreeSet<u8>,
+        by_moment: bool,
         budget: u64,
     ) -> Self {
         Self {
@@ -185,6 +165,7 @@ impl Judge {
             days,
             letters,
             unseen,
+            by_moment,
             budget,
         }
     }
@@ -264,6 +245,7 @@ impl Judge {
             let at = meanings.iter().position(|m| m.first.digest == entry.digest);
             let identity = (entry.kind, entry.measured_ms);
             if at.is_none()
+                && !self.by_moment
                 && meanings.iter().any(|m| (m.first.kind, m.first.measured_ms) == identity)
             {
                 return Err(AuditError::Contradiction {
@@ -287,7 +269,7 @@ impl Judge {
         }
         let mut others = Vec::new();
         for row in rows {
-            match meanings.iter_mut().find(|m| m.is(row)) {
+            match meanings.iter_mut().find(|m| m.first.digest == row.digest) {
                 Some(meaning) => self.row(meaning, row, false),
                 None => others.push(row),
             }
@@ -299,7 +281,7 @@ impl Judge {
                 self.row(meaning, row, true);
             }
         }
-        meanings.iter().for_each(|meaning| self.verdict(meaning));
+        meanings.iter().for_each(|meaning| self.verdict(meaning, !rows.is_empty()));
         Ok(())
     }
 
@@ -316,7 +298,7 @@ impl Judge {
         }
     }
 
-    fn verdict(&mut self, m: &Meaning) {
+    fn verdict(&mut self, m: &Meaning, any_row: bool) {
         let acknowledged = if m.good { m.good_acknowledged } else { m.acknowledged };
         let unexpected = m.letters & !m.expected;
         let day = i64::from(m.first.day);
@@ -330,7 +312,9 @@ impl Judge {
             self.differs(m, Class::DeadLettered { reason }, None);
         }
         match (m.good, m.rows) {
-            _ if self.unseen.contains(&m.first.kind) => self.sum(m, |sums| sums.unaudited += 1),
+            _ if m.first.unaudited || self.unseen.contains(&m.first.kind) => {
+                self.sum(m, |sums| sums.unaudited += 1);
+            }
             (false, 1..) => {
                 self.sum(m, |sums| sums.dead_lettered_unexpected += 1);
                 self.differs(m, Class::StoredThoughBad, None);
@@ -342,6 +326,7 @@ impl Judge {
             // Counted already; a good reading in the dead letters is not stored.
             (_, 0) if unexpected != 0 => {}
             (_, 0) if !acknowledged => self.sum(m, |sums| sums.unacknowledged += 1),
+            (true, 0) if self.by_moment && any_row => self.sum(m, |sums| sums.collapsed += 1),
             (true, 0) if self.keeps.explains(m.first.kind, day, &self.days) => {
                 self.sum(m, |sums| sums.removed_by_retention += 1);
             }

@@ -24,6 +24,8 @@ pub struct Sums {
     pub dead_lettered_expected: u64,
     /// Acknowledged, of a day that the store does not keep any more.
     pub removed_by_retention: u64,
+    /// Acknowledged, and not kept apart from another one of its device and millisecond, which is there.
+    pub collapsed: u64,
     /// Of which such a store cannot be asked.
     pub unaudited: u64,
     /// Acknowledged, and not there.
@@ -37,7 +39,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    const NAMES: [&'static str; 12] = [
+    const NAMES: [&'static str; 13] = [
         "sent",
         "acknowledged",
         "stored",
@@ -45,6 +47,7 @@ impl Sums {
         "not stored, unacknowledged",
         "dead-lettered, expected",
         "removed by retention",
+        "collapsed into another",
         "not audited",
         "missing",
         "duplicate",
@@ -52,7 +55,7 @@ impl Sums {
         "dead-lettered, unexpected",
     ];
 
-    const fn values(&self) -> [u64; 12] {
+    const fn values(&self) -> [u64; 13] {
         [
             self.sent,
             self.acknowledged,
@@ -61,6 +64,7 @@ impl Sums {
             self.unacknowledged,
             self.dead_lettered_expected,
             self.removed_by_retention,
+            self.collapsed,
             self.unaudited,
             self.missing,
             self.duplicate,

@@ -43,6 +43,8 @@ struct Sink {
     name: String,
     position: u64,
     #[serde(default)]
+    cursor: u64,
+    #[serde(default)]
     residue: i64,
     #[serde(default)]
     trouble: Option<String>,
@@ -79,6 +81,15 @@ impl Service {
     /// this began: what was acknowledged before is among it. Returns what the service says its own
     /// books are off by.
     pub(super) fn wait_until_settled(&self) -> Result<i64, AuditError> {
+        self.wait(&SINKS, |sink| sink.position)
+    }
+
+    /// The same of a sink that writes to a server: it has to have written it all.
+    pub(super) fn wait_until_stored(&self, sink: &str) -> Result<i64, AuditError> {
+        self.wait(&[sink], |sink| sink.cursor)
+    }
+
+    fn wait(&self, sinks: &[&str], reached: fn(&Sink) -> u64) -> Result<i64, AuditError> {
         let url = format!("{}/api/v1/conservation", self.base);
         let begun = Instant::now();
         let mut durable = None;
@@ -92,12 +103,12 @@ impl Service {
             if now.undecided != 0 {
                 pending.push(format!("{} undecided readings", now.undecided));
             }
-            for name in SINKS {
-                match now.sinks.iter().find(|sink| sink.name == name) {
+            for name in sinks {
+                match now.sinks.iter().find(|sink| sink.name == *name) {
                     None => return Err(Self::failed(&url, format!("names no sink {name:?}"))),
-                    Some(sink) if sink.position < durable => pending.push(format!(
+                    Some(sink) if reached(sink) < durable => pending.push(format!(
                         "sink {name} at lsn {} of {durable}{}",
-                        sink.position,
+                        reached(sink),
                         sink.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default()
                     )),
                     Some(_) => {}

@@ -8,7 +8,7 @@ use loushan_schemas::pb;
 use loushan_schemas::row::Row;
 use prost::Message as _;
 use serde_json::Value as Json;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::AuditError;
 
@@ -56,6 +56,12 @@ pub trait Store {
         wanted: &HashSet<(u64, u128)>,
     ) -> Result<HashMap<(u64, u128), String>, AuditError>;
 
+    /// Whether it keeps one reading of a device and kind in a millisecond, whichever came last. Then
+    /// its rows have the [`moment`] as key, and [`identity`] as digest.
+    fn by_moment(&self) -> bool {
+        false
+    }
+
     /// Kinds, by number, of which it cannot be asked.
     fn unseen(&self) -> BTreeSet<u8> {
         BTreeSet::new()
@@ -70,10 +76,8 @@ pub type Each<'a, T> = dyn FnMut(T) -> Result<(), AuditError> + 'a;
 pub struct Stored {
     /// See [`key`].
     pub key: u128,
-    /// [`loushan_schemas::reading::Reading::digest`], where everything is there that it is made of.
-    pub digest: Option<u64>,
-    /// The device's own time, where only that can be compared.
-    pub measured_ms: Option<i64>,
+    /// [`loushan_schemas::reading::Reading::digest`].
+    pub digest: u64,
     /// Number of the kind.
     pub kind: u8,
     /// The time it is filed under, Unix ms.
@@ -89,8 +93,7 @@ impl Stored {
         let r = &row.reading;
         Self {
             key: key_of(row),
-            digest: Some(r.digest()),
-            measured_ms: None,
+            digest: r.digest(),
             kind: r.kind().number(),
             effective_ms: r.times.effective.ms(),
             lsn: row.lsn,
@@ -120,6 +123,28 @@ pub fn key(imei: u64, boot_epoch: u32, seq: u64, station: &str, session: u32) ->
         put(station.as_bytes());
     }
     xxh3_128(bytes.get(..length).unwrap_or_default())
+}
+
+/// The key of a reading where one of a moment is kept.
+#[must_use]
+pub fn moment(imei: u64, kind: u8, ms: i64) -> u128 {
+    let mut bytes = [kind; 17];
+    let (device, rest) = bytes.split_at_mut(8);
+    device.copy_from_slice(&imei.to_le_bytes());
+    if let Some(time) = rest.first_chunk_mut() {
+        *time = ms.to_le_bytes();
+    }
+    xxh3_128(&bytes)
+}
+
+/// A reading among those of its device.
+#[must_use]
+pub fn identity(boot_epoch: u32, seq: u64) -> u64 {
+    let mut bytes = [0; 12];
+    let (boot, rest) = bytes.split_at_mut(4);
+    boot.copy_from_slice(&boot_epoch.to_le_bytes());
+    rest.copy_from_slice(&seq.to_le_bytes());
+    xxh3_64(&bytes)
 }
 
 /// The key of a row.

@@ -302,3 +302,6 @@ fn an_empty_ledger_shows_nothing_and_does_not_pass() {
     assert!(!report.passed());
     assert!(report.to_string().contains("nothing was acknowledged"), "{report}");
 }
+
+#[path = "large_tests.rs"]
+mod large;

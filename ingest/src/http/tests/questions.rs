@@ -246,3 +246,23 @@ async fn a_client_that_goes_away_ends_its_question() {
         assert!(Instant::now() < deadline, "its place was not given back");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_loses_its_place() {
+    let query = QueryLimits { timeout: Duration::from_millis(300), ..LIMITS.query };
+    let server = Server::start_with(true, HttpLimits { query, ..LIMITS }).await;
+    let lists = (0..20).map(|list| (0..4000).map(|n| meter(n, list, DAY, 1)).collect()).collect();
+    server.fake.store.set(store_of(&SimIo::new(), lists)).unwrap();
+    let url = server.url("/api/v1/export?kind=water");
+    let mut first = reqwest::get(&url).await.unwrap();
+    assert!(first.chunk().await.unwrap().is_some());
+    assert_eq!(reqwest::get(&url).await.unwrap().status().as_u16(), 503, "one at a time");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while reqwest::get(&url).await.unwrap().status().as_u16() != 200 {
+        assert!(Instant::now() < deadline, "its place was not given back");
+    }
+    // What was sent before is not taken for all.
+    while let Ok(chunk) = first.chunk().await {
+        assert!(chunk.is_some(), "a part came as the whole");
+    }
+}

@@ -25,6 +25,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -273,6 +274,16 @@ impl Sinks {
         self.entries.iter().filter(|entry| entry.status.state() != SinkState::Removed)
     }
 
+    /// Behind which lsn running replays still want the log, the furthest back of them.
+    fn replays_want_after(&self) -> Option<u64> {
+        let roles = self.entries.iter().map(|entry| &entry.role);
+        let replays = roles.filter_map(|role| match role {
+            Role::Server { replay, .. } => replay.lock().as_ref().and_then(|r| r.wants_after()),
+            _ => None,
+        });
+        replays.min()
+    }
+
     /// The sinks' figures, with their lag.
     pub(super) fn figures(&self, pipeline: &Pipeline) -> Vec<SinkFigures> {
         let figures = |status: &Arc<SinkStatus>| {
@@ -292,16 +303,19 @@ impl Sinks {
     pub(super) fn order(&self, name: &str, order: SinkOrder) -> Result<(), SinkOrderError> {
         let entry = self.entry(name)?;
         let never = |why| Err(SinkOrderError::Never { name: name.to_owned(), why });
+        let stops = || SinkOrderError::NotNow("the service stops".to_owned());
         let state = match (&entry.role, order) {
             (Role::Server { told, .. }, _) => {
                 let (answer, answered) = sync_channel(1);
-                let sent = told.blocking_send(Told::Order(order, answer));
-                return match sent.map(|()| answered.recv_timeout(WAIT)) {
-                    Ok(Ok(done)) => done,
-                    Ok(Err(RecvTimeoutError::Timeout)) => Err(SinkOrderError::Slow),
-                    Ok(Err(RecvTimeoutError::Disconnected)) | Err(_) => {
-                        Err(SinkOrderError::NotNow("the service stops".to_owned()))
-                    }
+                return match told.try_send(Told::Order(order, answer)) {
+                    Ok(()) => match answered.recv_timeout(WAIT) {
+                        Ok(done) => done,
+                        Err(RecvTimeoutError::Timeout) => Err(SinkOrderError::Slow),
+                        Err(RecvTimeoutError::Disconnected) => Err(stops()),
+                    },
+                    Err(TrySendError::Closed(_)) => Err(stops()),
+                    // It has not yet done what it was told before: more would only wait with it.
+                    Err(TrySendError::Full(_)) => Err(SinkOrderError::Slow),
                 };
             }
             (Role::Snapshot, _) => {

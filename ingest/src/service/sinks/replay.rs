@@ -10,6 +10,7 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ use crate::sink::embedded::{Bounds, Stop, Store, Which, rows_of};
 use crate::sink::{
     Fed, Feed, FeedError, FrameSource, ReplayFigures, ReplayOf, ReplayState, SinkStatus,
 };
-use crate::wal::Lsn;
+use crate::wal::{Log, Lsn};
 
 /// Rows of one frame at most.
 const FRAME_ROWS: usize = 500;
@@ -45,6 +46,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Replay {
     status: Arc<SinkStatus>,
     of: ReplayOf,
+    /// The last frame of the log that was read.
+    read: Arc<AtomicU64>,
     ended: Mutex<Option<Result<(), String>>>,
     pub(super) stop: CancellationToken,
 }
@@ -64,11 +67,22 @@ pub(super) struct Making {
 impl Replay {
     pub(super) fn new(name: &Arc<str>, of: ReplayOf, stop: CancellationToken) -> Arc<Self> {
         let status = SinkStatus::new(Arc::clone(name));
-        Arc::new(Self { status, of, ended: Mutex::new(None), stop })
+        let after = match of {
+            ReplayOf::Log { after } => after,
+            ReplayOf::Store => 0,
+        };
+        let read = Arc::new(AtomicU64::new(after));
+        Arc::new(Self { status, of, read, ended: Mutex::new(None), stop })
     }
 
     pub(super) fn is_running(&self) -> bool {
         self.ended.lock().is_none()
+    }
+
+    /// Behind which lsn it still wants the log, while it reads that.
+    pub(super) fn wants_after(&self) -> Option<u64> {
+        let reads = matches!(self.of, ReplayOf::Log { .. }) && self.is_running();
+        reads.then(|| self.read.load(Ordering::Relaxed))
     }
 
     pub(super) fn figures(&self) -> ReplayFigures {
@@ -129,10 +143,10 @@ impl Replay {
         });
         let (sink, begin) = opening.await.map_err(|e| e.to_string())??;
         let (sender, frames) = mpsc::channel(FRAMES);
-        let of = self.of;
+        let (of, read) = (self.of, Arc::clone(&self.read));
         let give = Give { sender, next: begin, stop: self.stop.clone() };
         let reading = tokio::task::spawn_blocking(move || match of {
-            ReplayOf::Log { after } => from_log(&pipeline, after, to, give),
+            ReplayOf::Log { .. } => from_log(pipeline.log(), &read, to, give),
             ReplayOf::Store => from_store(&store, from, to, give),
         });
         let source = Given { frames, status: Arc::clone(&self.status), last: begin };
@@ -180,23 +194,33 @@ impl Give {
     }
 }
 
-/// What was received before `to`, above an lsn.
-fn from_log(pipeline: &Pipeline, after: u64, to: DeviceTime, mut give: Give) -> Result<(), String> {
-    let end = pipeline.log().durable();
-    let mut reader = pipeline.log().reader(Lsn(after));
-    while let Some(frame) = reader.next().map_err(|e| Chain(&e).to_string())? {
-        if frame.lsn > end {
-            break;
+/// What was received before `to`, above the lsn that was `read` last.
+fn from_log(log: &Log, read: &AtomicU64, to: DeviceTime, mut give: Give) -> Result<(), String> {
+    let end = log.durable();
+    let to_ns = to.ms().saturating_mul(1_000_000);
+    let mut reader = log.reader(Lsn(read.load(Ordering::Relaxed)));
+    loop {
+        let frame = reader.next().map_err(|e| Chain(&e).to_string())?;
+        let last = read.load(Ordering::Relaxed);
+        let next = frame.as_ref().map_or(end, |frame| frame.lsn);
+        let begins_after = log.stats().begins_after.0.min(end.0);
+        if begins_after > last && next.0 > last + 1 {
+            return Err(format!(
+                "the log gave up what was to be read next, up to lsn {begins_after}, as it had no more \
+                 room; replay the rest out of the store (--source store), or with a larger log.max_bytes"
+            ));
         }
-        let frame = replay::frame(frame.lsn.0, frame.body).map_err(|e| e.to_string())?;
-        if frame.received.ns() >= to.ms().saturating_mul(1_000_000) {
-            break;
+        let Some(frame) = frame.filter(|frame| frame.lsn <= end) else { return Ok(()) };
+        let lsn = frame.lsn.0;
+        let frame = replay::frame(lsn, frame.body).map_err(|e| e.to_string())?;
+        // Clocks are set back, and replayed dead letters have the time they first came: what is
+        // behind this one may be earlier.
+        let wanted = frame.received.ns() < to_ns && !frame.rows.is_empty();
+        if wanted && !give.give(frame) {
+            return Ok(());
         }
-        if !frame.rows.is_empty() && !give.give(frame) {
-            break;
-        }
+        read.store(lsn, Ordering::Relaxed);
     }
-    Ok(())
 }
 
 /// What has an effective time in the span.

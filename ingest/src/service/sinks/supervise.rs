@@ -281,8 +281,12 @@ impl Obeying {
     fn remove(&self) -> Result<(), SinkOrderError> {
         self.set(SinkState::Removed)?;
         self.status.set_notice(None);
-        // From here on the log is free; a cursor that stayed would only be wrong if it began anew.
-        self.forget_cursor()
+        // From here on it is removed and the log is free. A cursor that stays is deleted before it
+        // begins anew.
+        if let Err(error) = self.forget_cursor() {
+            tracing::warn!(sink = &*self.name, %error, "the cursor of a removed sink stays");
+        }
+        Ok(())
     }
 
     fn forget_cursor(&self) -> Result<(), SinkOrderError> {

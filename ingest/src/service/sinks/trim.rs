@@ -65,10 +65,14 @@ impl Trimmer {
         let spans = self.pipeline.log().spans();
         let Some((_active, old)) = spans.split_last() else { return Ok(0) };
         let free: Vec<&Span> = old.iter().take_while(|span| span.last.0 <= below).collect();
-        let kept = self.kept(&free, &spans);
+        let mut kept = self.kept(&free, &spans);
+        if let Some(after) = self.sinks.replays_want_after() {
+            let read = free.iter().take_while(|span| span.last.0 <= after).count();
+            kept = kept.max(free.len() - read);
+        }
         let mut go = free.len().saturating_sub(kept);
         let pressed = self.pressed(&spans, free.iter().take(go).map(|span| span.size).sum());
-        // What is kept for replay gives way first, the oldest of it.
+        // What is kept for replay, or is being replayed, gives way first, the oldest of it.
         go = free.len().min(go + pressed);
         let deleted = match go.checked_sub(1).and_then(|last| free.get(last)) {
             Some(span) => self.pipeline.log().delete_below(span.last)?,
@@ -96,9 +100,11 @@ impl Trimmer {
             if let Some(age) = self.keep.age {
                 // It ended when the next one began.
                 let next = all.get(at + 1).map_or(span.last.0, |next| next.base.0);
-                // Unknown is no reason to delete what somebody may want back.
+                // Unknown is no reason to delete what somebody may want back. Nor is a time before it
+                // began: a replayed dead letter's, or the clock was set back.
                 let ended = self.pipeline.received(next).ok().flatten().unwrap_or(now);
-                if u128::try_from(now - ended).unwrap_or(0) >= age.as_nanos() {
+                let began = self.pipeline.received(span.base.0).ok().flatten().unwrap_or(ended);
+                if began <= ended && u128::try_from(now - ended).unwrap_or(0) >= age.as_nanos() {
                     break;
                 }
             }
@@ -114,8 +120,7 @@ impl Trimmer {
         let over_limit = self.options.max_bytes.map_or(0, |max| {
             // As many as both append buffers may need, and one at least: with less, appends are refused
             // once the active segment is full.
-            let buffers = 2 * self.options.buffer_bytes as u64;
-            let wanted = segment.saturating_mul(buffers.div_ceil(segment));
+            let wanted = segment.saturating_mul(self.options.segments_for_buffers());
             used.saturating_add(wanted).saturating_sub(max)
         });
         let below_floor = self.io.free_bytes(&self.dir).map_or(0, |free| {

@@ -1,9 +1,11 @@
 //! The past given again: to sinks, and to a mended decoder.
 
+use super::room::{limited, padded, try_publish_bytes};
 use super::server::Server;
 use super::sinks::{figures, order, with_sinks};
 use super::*;
 use crate::service::letters::{LetterFilter, LetterReplay};
+use crate::service::sinks::trim_now;
 use crate::sink::{ReplayFigures, ReplayFrom, ReplayState, SinkOrder, SinkOrderError};
 
 async fn replay(
@@ -99,6 +101,106 @@ async fn a_replay_that_a_stop_breaks_off_ends_with_the_service() {
         tokio::task::spawn_blocking(move || view.replay_into("influx", ReplayFrom::Any, all));
     begun.await.unwrap().unwrap();
     order(&service, "influx", SinkOrder::Pause).await.unwrap();
+    assert!(stop(service).await.is_clean());
+}
+
+/// A batch of so many readings, and so many bytes, that few are held in memory and few fit a segment.
+fn bulky(seq: u32) -> Vec<u8> {
+    let mut batch = pb::UplinkBatch::decode(batch(seq).as_slice()).unwrap();
+    let like = batch.readings[0].clone();
+    let reading = |device| pb::Reading {
+        imei: Imei::from_body(86_111_000_000_000 + device).get(),
+        ..like.clone()
+    };
+    batch.readings = (1..=BULK).map(reading).collect();
+    padded(batch.encode_to_vec(), seq)
+}
+
+/// Readings of a bulky batch.
+const BULK: u64 = 100;
+/// Bulky batches that are replayed, in three segments.
+const BULKY: u32 = 120;
+
+/// A sink that has stored bulky batches, its server gone since, and a replay of them that waits for it.
+async fn replay_that_waits(server: &Server, more: &[(&str, &str)]) -> Service {
+    let io = SimIo::new();
+    let mut keys = limited(more);
+    keys.extend([
+        ("LOUSHAN__SINK__INFLUX__HELD_BYTES", "2MiB"),
+        ("LOUSHAN__SINK__INFLUX__BATCH_BYTES", "64KiB"),
+    ]);
+    let service = try_start(&io, with_sinks(&[("influx", &server.url)], &keys)).await.unwrap();
+    for seq in 1..=BULKY {
+        let taken = try_publish_bytes(&service, bulky(seq), DEADLINE).await;
+        assert!(matches!(taken, Some(AckOutcome::Durable(_))), "{taken:?}");
+    }
+    wait_for(|| figures(&service, "influx").cursor >= u64::from(BULKY)).await;
+    server.answers(503);
+    let view = Arc::clone(&service.view);
+    let all = span(0, NOW_MS + 1000);
+    let begun =
+        tokio::task::spawn_blocking(move || view.replay_into("influx", ReplayFrom::Log, all));
+    assert_eq!(begun.await.unwrap().unwrap().state, ReplayState::Running);
+    wait_for(|| last_replay(&service).trouble.is_some()).await;
+    service
+}
+
+fn last_replay(service: &Service) -> ReplayFigures {
+    service.view.last_replay("influx", false).unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replay_still_wants_of_the_log_outlives_its_age() {
+    let server = Server::start().await;
+    let service = replay_that_waits(&server, &[("LOUSHAN__LOG__KEEP_FOR_REPLAY", "1h")]).await;
+    assert!(last_replay(&service).given < u64::from(BULKY) * BULK, "it holds little");
+    service.view.clock.set((i64::try_from(NOW_MS).unwrap() + 7_200_000) * 1_000_000);
+    trim_now(&service.parts.trimmer).await;
+    server.answers(0);
+    wait_for(|| last_replay(&service).state != ReplayState::Running).await;
+    let done = last_replay(&service);
+    let all = u64::from(BULKY) * BULK;
+    assert_eq!((done.state, done.given, done.stored), (ReplayState::Done, all, all), "{done:?}");
+    // Nothing but the replay held it.
+    trim_now(&service.parts.trimmer).await;
+    assert!(service.view.pipeline.log().stats().begins_after.0 > 0);
+    assert!(stop(service).await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_the_log_had_no_more_room_for_says_so_and_is_not_done() {
+    let server = Server::start().await;
+    let more =
+        [("LOUSHAN__LOG__KEEP_FOR_REPLAY", "1h"), ("LOUSHAN__SINK__INFLUX__ON_FULL", "let_go")];
+    let service = replay_that_waits(&server, &more).await;
+    let mut seq = BULKY;
+    while service.view.pipeline.log().stats().begins_after.0 < u64::from(BULKY) {
+        seq += 1;
+        let taken = try_publish_bytes(&service, bulky(seq), DEADLINE).await;
+        assert!(matches!(taken, Some(AckOutcome::Durable(_))), "{taken:?}");
+        assert!(seq < 2000, "devices come first");
+    }
+    server.answers(0);
+    wait_for(|| last_replay(&service).state != ReplayState::Running).await;
+    let ended = last_replay(&service);
+    assert_eq!(ended.state, ReplayState::Failed, "{ended:?}");
+    assert!(ended.trouble.as_ref().unwrap().contains("--source store"), "{ended:?}");
+    assert!(stop(service).await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_can_hold_no_more_does_what_it_is_told_and_ends_with_the_service() {
+    let server = Server::start().await;
+    let service = replay_that_waits(&server, &[("LOUSHAN__LOG__KEEP_FOR_REPLAY", "1h")]).await;
+    for seq in BULKY + 1..=2 * BULKY {
+        let taken = try_publish_bytes(&service, bulky(seq), DEADLINE).await;
+        assert!(matches!(taken, Some(AckOutcome::Durable(_))), "{taken:?}");
+    }
+    wait_for(|| figures(&service, "influx").pending > 2000).await;
+    assert!(figures(&service, "influx").position < u64::from(2 * BULKY), "it holds little");
+    order(&service, "influx", SinkOrder::Pause).await.unwrap();
+    order(&service, "influx", SinkOrder::Resume).await.unwrap();
+    wait_for(|| figures(&service, "influx").pending > 2000).await;
     assert!(stop(service).await.is_clean());
 }
 

@@ -12,7 +12,10 @@ const EIO: i32 = 5;
 
 /// A batch of two readings with so many bytes that do not matter beside them.
 fn large(seq: u32) -> Vec<u8> {
-    let mut bytes = batch(seq);
+    padded(batch(seq), seq)
+}
+
+pub(super) fn padded(mut bytes: Vec<u8>, seq: u32) -> Vec<u8> {
     // Field 90 of the batch, unknown: it is stored all the same.
     bytes.extend_from_slice(&[0xd2, 0x05]);
     prost::encoding::encode_varint(200_000, &mut bytes);
@@ -29,9 +32,17 @@ fn large(seq: u32) -> Vec<u8> {
 
 /// Publishes, and gives up after a while.
 async fn try_publish(service: &Service, seq: u32, patience: Duration) -> Option<AckOutcome> {
+    try_publish_bytes(service, large(seq), patience).await
+}
+
+pub(super) async fn try_publish_bytes(
+    service: &Service,
+    payload: Vec<u8>,
+    patience: Duration,
+) -> Option<AckOutcome> {
     let publish = Publish {
         topic: TOPIC.into(),
-        payload: large(seq).into(),
+        payload: payload.into(),
         qos: QoS::AtLeastOnce,
         retain: false,
         origin: Origin::Client("bs0001".into()),
@@ -56,7 +67,7 @@ async fn try_publish(service: &Service, seq: u32, patience: Duration) -> Option<
     tokio::time::timeout(left, answers.recv()).await.ok().flatten()
 }
 
-fn limited<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(super) fn limited<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut keys = vec![
         ("LOUSHAN__LOG__MAX_BYTES", "64MiB"),
         ("LOUSHAN__SINK__EMBEDDED__FLUSH_AGE", "100ms"),

@@ -201,8 +201,12 @@ impl Keeper {
             }
             None => {
                 let contents = Arc::clone(&self.shared.state.read().files);
-                let left_alone: BTreeSet<u64> =
-                    self.shared.trouble.lock().left_alone.keys().copied().collect();
+                let left_alone: BTreeSet<u64> = {
+                    // What retention has deleted troubles nobody any more.
+                    let mut trouble = self.shared.trouble.lock();
+                    trouble.left_alone.retain(|id, _| contents.files.contains_key(id));
+                    trouble.left_alone.keys().copied().collect()
+                };
                 let settles = self.settled(&contents);
                 let policy = policy(&compaction);
                 let job = plan(&contents, &policy, &left_alone, |of| settles.contains(&of));

@@ -142,12 +142,12 @@ pub struct WaterInterval {
     pub lsn: u64,
 }
 
-/// The intervals a row's history speaks of. Those that end after the row's effective time, or long
-/// before it, are left out: each day has a file of its own, and a sender that names intervals of a
+/// The intervals a row's history speaks of, reckoned from the row's effective time: a meter's own clock
+/// that was not believed is not believed here. Those that end well after it, or long before it, are
+/// left out: each day has a file of its own, and a sender that names intervals of a
 /// year would have a flush write thousands of them. The row itself keeps the history as it came.
 pub(super) fn intervals_of(row: &Row) -> impl Iterator<Item = WaterInterval> + '_ {
     let times = &row.reading.times;
-    let base = times.measured.unwrap_or(times.effective);
     let history = match &row.reading.body {
         Body::Water(Water {
             history_first_end_s: Some(first),
@@ -160,7 +160,7 @@ pub(super) fn intervals_of(row: &Row) -> impl Iterator<Item = WaterInterval> + '
     history.into_iter().flat_map(move |(imei, first, interval, deltas)| {
         deltas.iter().zip(0_i64..).filter_map(move |(delta, i)| {
             let after_s = i.checked_mul(interval)?.checked_add(first)?;
-            let end = base.ms().checked_add(after_s.checked_mul(1000)?)?;
+            let end = times.effective.ms().checked_add(after_s.checked_mul(1000)?)?;
             let age = times.effective.ms().checked_sub(end)?;
             if !(-FUTURE_MS..=PAST_LONG_MS).contains(&age) {
                 return None;

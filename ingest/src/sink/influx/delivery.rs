@@ -33,9 +33,10 @@ use super::{InfluxError, Name};
 use crate::clock::Clock;
 use crate::io::Io;
 
-/// When so many single readings in a row were refused and none was taken, in one batch or over
-/// several, it is not the readings: a wrong organisation, or a proxy that answers 400 to everything,
-/// must not empty the log into the dead letter.
+/// When so many single readings in a row were refused and none was taken, at both ends of one batch or
+/// over several, it is not the readings: a wrong organisation, or a proxy that answers 400 to
+/// everything, must not empty the log into the dead letter. Words about a retention are about
+/// readings whatever their number.
 const NOT_THE_READINGS: usize = 64;
 /// How often in a batch lines that the server names are set apart; if that has not found the bad ones
 /// by then, halving does.
@@ -83,6 +84,12 @@ pub(super) struct Delivered {
     pub(super) refused: Vec<Refusal>,
     /// Where bodies were too large: the longest that was not.
     pub(super) fits: Option<usize>,
+}
+
+/// Whether a server says that points are older than it keeps any (InfluxDB 2: "points beyond retention
+/// policy dropped"; "partial write: dropped … outside retention policy").
+fn is_of_retention(words: &str) -> bool {
+    words.contains("retention policy") || words.contains("retention period")
 }
 
 impl Courier {
@@ -134,6 +141,9 @@ impl Courier {
         let mut too_large = false;
         let mut taken = 0;
         let mut hints = HINTS;
+        // After so many at the beginning it is tried from the end: the beginning may be a backlog that
+        // is all of one kind.
+        let mut backwards = false;
         let mut todo = vec![Piece::whole(batch)];
         while let Some(piece) = todo.pop() {
             let lines = piece.lines(batch);
@@ -171,12 +181,17 @@ impl Courier {
             };
             if all_named.is_none() && piece.len() > 1 {
                 let (first, second) = piece.halves();
-                todo.push(second);
-                todo.push(first);
+                todo.extend(if backwards { [first, second] } else { [second, first] });
                 continue;
             }
-            if taken == 0 && refused.len() + piece.len() >= NOT_THE_READINGS {
-                return Ok(Err(words));
+            let is_believed = taken > 0 || is_of_retention(&words);
+            let in_a_row = refused.len() + piece.len();
+            if !is_believed && in_a_row >= NOT_THE_READINGS * (1 + usize::from(backwards)) {
+                if backwards || todo.is_empty() {
+                    return Ok(Err(words));
+                }
+                backwards = true;
+                todo.reverse();
             }
             let named = all_named.unwrap_or_default();
             refused.extend(piece.units().map(|unit| Refusal {
@@ -190,7 +205,8 @@ impl Courier {
         refused.sort_unstable_by_key(|refusal| refusal.unit);
         {
             let mut in_a_row = self.refused_in_a_row.lock();
-            let with_these = if taken > 0 { 0 } else { *in_a_row + refused.len() };
+            let doubtful = refused.iter().filter(|refusal| !is_of_retention(&refusal.words));
+            let with_these = if taken > 0 { 0 } else { *in_a_row + doubtful.count() };
             if with_these >= NOT_THE_READINGS
                 && let Some(last) = refused.pop()
             {

@@ -40,7 +40,9 @@ mod tls;
 mod token;
 mod trouble;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +56,8 @@ use self::trouble::Troubles;
 use crate::io::Io;
 use crate::sink::cursor_file::{CursorFile, CursorFileError, LogIdBytes};
 use crate::sink::dead_letter::{
-    DeadLetterConfig, DeadLetterError, LetterFiles, NewLetter, Why, as_f64, station_of,
-    write_letters,
+    DeadLetterConfig, DeadLetterError, DeadLetters, LetterFiles, NewLetter, Why, as_f64,
+    station_of, write_letters,
 };
 use crate::sink::{Fed, Feed, FeedError, SinkStatus};
 
@@ -118,6 +120,9 @@ pub struct InfluxSink {
     troubles: Arc<Troubles>,
     cursor: Arc<CursorFile>,
     refused: Arc<Mutex<LetterFiles>>,
+    /// Readings above the cursor that were refused and kept before it was opened, by lsn and row: a
+    /// crash came before the cursor moved, or it was rewound.
+    kept: HashSet<(u64, u32)>,
     status: Arc<SinkStatus>,
 }
 
@@ -164,13 +169,21 @@ impl InfluxSink {
             .map_err(|fault| InfluxError::Config { sink: name.to_string(), fault })?;
         // Makes `dir` as well.
         let refused = LetterFiles::open(Arc::clone(&io), dir.join("refused"), log_id, REFUSED)?;
-        let cursor = CursorFile::open(io, dir.join("cursor"), log_id)?;
+        let cursor = CursorFile::open(Arc::clone(&io), dir.join("cursor"), log_id)?;
+        let mut kept = HashSet::new();
+        for letter in DeadLetters::open_read(io, &dir.join("refused"))? {
+            let letter = letter?;
+            if letter.lsn > cursor.cursor() {
+                kept.extend(letter.reading.map(|row| (letter.lsn, row)));
+            }
+        }
         Ok(Self {
             name,
             courier: Arc::new(courier),
             troubles,
             cursor: Arc::new(cursor),
             refused: Arc::new(Mutex::new(refused)),
+            kept,
             status,
             config,
         })
@@ -200,6 +213,7 @@ impl InfluxSink {
         let mut look = tokio::time::interval(LOOK.min(self.config.late_after));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let gauges = Gauges::new(&self.name);
+        let mut feed_closing = pin!(feed.closing());
         loop {
             while flying.len() < self.config.connections * BATCHES_PER_CONNECTION
                 && let Some(batch) = held.pop()
@@ -230,6 +244,10 @@ impl InfluxSink {
                         closing = Some(Instant::now() + self.config.flush_within);
                     }
                 },
+                () = &mut feed_closing, if closing.is_none() && !hungry => {
+                    held.finish();
+                    closing = Some(Instant::now() + self.config.flush_within);
+                }
                 () = sleep_until(held.due()), if idle => held.finish(),
                 _ = look.tick() => {
                     let oldest = flying.oldest().or(held.oldest());
@@ -275,13 +293,12 @@ impl InfluxSink {
     }
 
     async fn keep_refused(&self, batch: &Batch, delivered: Delivered) -> Result<(), InfluxError> {
-        let kept_up_to = self.refused.lock().cursor();
         let mut letters = Vec::new();
-        let mut last = kept_up_to;
+        // After a rewind the letters' cursor is ahead; it never goes back.
+        let mut last = self.refused.lock().cursor();
         for refusal in delivered.refused {
             let Some((unit, frame)) = batch.unit(refusal.unit) else { continue };
-            // Kept before a crash that came before the cursor moved.
-            if frame.lsn <= kept_up_to {
+            if self.kept.contains(&(frame.lsn, unit.row)) {
                 continue;
             }
             if letters.is_empty() {
@@ -292,7 +309,7 @@ impl InfluxSink {
                     "sink: readings refused for good; they are kept under refused/"
                 );
             }
-            last = frame.lsn;
+            last = last.max(frame.lsn);
             let lines = batch.lines(&(refusal.unit..refusal.unit + 1));
             letters.push((unit.row, frame.clone(), lines, refusal.words));
         }

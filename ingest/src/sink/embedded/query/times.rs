@@ -58,6 +58,9 @@ pub struct Gaps {
     pub as_of_lsn: u64,
 }
 
+/// Readings before a span that tell how often they usually come, where those in it do not.
+const LOOK_BACK: usize = 32;
+
 impl Store {
     /// The first and the last of these readings by effective time.
     ///
@@ -71,8 +74,9 @@ impl Store {
         Ok(Seen { ends, as_of_lsn: first.as_of_lsn })
     }
 
-    /// Silences between these readings: the one that reaches over the beginning of the span, if there
-    /// is a reading before it, and the one at its end, until `now_ms` if that is sooner.
+    /// Silences between these readings, whole: also the one that reaches over the beginning of the
+    /// span, if there is a reading before it, and the one that reaches over its end, until the next
+    /// reading or, if there is none yet, until that end or `now_ms`, whichever is sooner.
     ///
     /// # Errors
     /// When a file cannot be read or is damaged, or past the bounds.
@@ -85,19 +89,24 @@ impl Store {
     ) -> Result<Gaps, QueryError> {
         let before = Which { from_ms: i64::MIN, to_ms: which.from_ms, ..which.clone() };
         let before = match which.from_ms {
-            i64::MIN => None,
-            _ => self.page(&before, Order::NewestFirst, None, 1, bounds)?.rows.pop(),
+            i64::MIN => Vec::new(),
+            _ => self.page(&before, Order::NewestFirst, None, LOOK_BACK, bounds)?.rows,
         };
+        let mut before: Vec<i64> =
+            before.iter().map(|row| row.reading.times.effective.ms()).collect();
+        before.sort_unstable();
+        before.dedup();
         let (mut times, as_of_lsn) = self.times(which, bounds)?;
         let readings = times.len();
-        let mut between: Vec<i64> = lengths(&times).collect();
+        // Of one that was silent throughout, what was usual before.
+        let mut between: Vec<i64> = lengths(if readings > 1 { &times } else { &before }).collect();
         let usual_ms = middle(&mut between);
         let longer_than_ms = match silence {
             Silence::LongerThan(ms) => Some(ms),
             Silence::TimesUsual(factor) => usual_ms.map(|ms| times_of(ms, factor)),
         };
-        if let Some(row) = before {
-            times.insert(0, row.reading.times.effective.ms());
+        if let Some(last) = before.last() {
+            times.insert(0, *last);
         }
         let mut gaps = Vec::new();
         if let Some(longest) = longer_than_ms {
@@ -105,15 +114,19 @@ impl Store {
             for ((from_ms, to_ms), length_ms) in pairs.filter(|(_, length)| *length > longest) {
                 gaps.push(Gap { from_ms: *from_ms, to_ms: Some(*to_ms), length_ms });
             }
-            let end = which.to_ms.min(now_ms);
-            if let Some(last) = times.last()
-                && end.saturating_sub(*last) > longest
-            {
-                gaps.push(Gap {
-                    from_ms: *last,
-                    to_ms: None,
-                    length_ms: end.saturating_sub(*last),
-                });
+            if let Some(last) = times.last().copied() {
+                let after = Which { from_ms: which.to_ms, to_ms: i64::MAX, ..which.clone() };
+                let to_ms = match which.to_ms < now_ms {
+                    true => self.page(&after, Order::OldestFirst, None, 1, bounds)?.rows.pop(),
+                    false => None,
+                }
+                .map(|row| row.reading.times.effective.ms());
+                // One that goes on is told as far as was asked, so that a span has one answer.
+                let until = to_ms.unwrap_or(which.to_ms.min(now_ms));
+                if to_ms.unwrap_or(now_ms).saturating_sub(last) > longest {
+                    let length_ms = until.saturating_sub(last);
+                    gaps.push(Gap { from_ms: last, to_ms, length_ms });
+                }
             }
         }
         Ok(Gaps { gaps, readings, usual_ms, longer_than_ms, as_of_lsn })

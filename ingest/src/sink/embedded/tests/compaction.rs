@@ -59,13 +59,14 @@ fn one_frame(lsn: u64) -> Arc<DurableFrame> {
     let at = DAY + i64::try_from(lsn).unwrap() * 60_000;
     let mut water = row(Kind::Water, 5, lsn, at);
     let history = Water {
-        history_first_end_s: Some(0),
+        history_first_end_s: Some(DAY / 1000 + 60 - at / 1000),
         history_interval_s: Some(60),
         history_delta_l: vec![i32::try_from(lsn).unwrap(), 2],
         ..Water::default()
     };
-    // The same interval in every frame: the last word stands.
-    water.reading.times.measured = loushan_schemas::time::DeviceTime::from_ms(DAY + 60_000);
+    // The same interval in every frame: the last word stands. A clock that was not believed says
+    // nothing of when it was.
+    water.reading.times.measured = loushan_schemas::time::DeviceTime::from_ms(at + DAY_MS / 2);
     water.reading.body = Body::Water(history);
     let mut rows: Vec<_> = (0..3).map(|n| row(Kind::Smoke, n, lsn, at)).collect();
     rows.extend([water, row(Kind::StationStatus, 3, lsn, at)]);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use loushan_schemas::ids::StationId;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::WATER_MODULUS_L;
 use loushan_schemas::quality::Quality;
@@ -340,8 +341,13 @@ proptest! {
             .filter(|pair| pair[1] - pair[0] > longest)
             .map(|pair| (pair[0], Some(pair[1])))
             .collect();
-        let end = which.to_ms.min(DAY + now);
-        gaps.extend(times.last().filter(|last| end - **last > longest).map(|last| (*last, None)));
+        if let Some(last) = times.last() {
+            let after = Which { from_ms: which.to_ms, to_ms: i64::MAX, ..which.clone() };
+            let next = of(&after, &log).first().map(at).filter(|_| which.to_ms < DAY + now);
+            if next.unwrap_or(DAY + now) - last > longest {
+                gaps.push((*last, next));
+            }
+        }
         let found: Vec<_> = found.gaps.iter().map(|gap| (gap.from_ms, gap.to_ms)).collect();
         prop_assert_eq!(found, gaps);
 
@@ -380,6 +386,40 @@ fn fleet(devices: u64) -> Store {
 fn question(field: &'static str, functions: Vec<Function>, by: By) -> Aggregate {
     let bins = Some(Bins::new(HOUR, 0));
     Aggregate { which: Which::default(), field, functions, bins, by, per_ms: HOUR }
+}
+
+#[test]
+fn a_device_that_was_silent_throughout_is_measured_by_what_was_usual_before() {
+    let store = fleet(1);
+    let which = Which {
+        device: Some(row(Kind::Water, 0, 1, 0).reading.imei.unwrap()),
+        from_ms: DAY + DAY_MS,
+        ..Which::default()
+    };
+    let now = DAY + 3 * DAY_MS;
+    let found = store.gaps(&which, Silence::TimesUsual(3.0), now, &Bounds::default()).unwrap();
+    assert_eq!((found.readings, found.usual_ms), (0, Some(HOUR / 2)));
+    let last = DAY + 47 * HOUR / 2;
+    assert_eq!(
+        found.gaps,
+        [super::super::query::Gap { from_ms: last, to_ms: None, length_ms: now - last }]
+    );
+}
+
+#[test]
+fn the_rate_of_a_station_is_the_same_whoever_else_hears_the_device() {
+    let mut driven = Driven::open(SimIo::new());
+    for (at, lsn) in (0..25_i64).zip(1..) {
+        let mut row = row(Kind::Water, 1, lsn, DAY + at * HOUR);
+        row.station = StationId::new(if at % 2 == 0 { "even" } else { "odd" }).unwrap();
+        row.reading.body = Body::Water(Water { total_l: Some(at * 10), ..Water::default() });
+        driven.push(&[frame(lsn, vec![row])]);
+    }
+    driven.flush().unwrap();
+    let whole = Aggregate { bins: None, ..question("total_l", vec![Function::Rate], By::Station) };
+    let answer = driven.store.aggregate(&whole, &Bounds::default()).unwrap();
+    let rates: Vec<_> = answer.cells.iter().map(|cell| cell.values.clone()).collect();
+    assert_eq!(rates, [[Some(10.0)], [Some(10.0)]]);
 }
 
 #[test]

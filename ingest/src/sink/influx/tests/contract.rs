@@ -153,6 +153,66 @@ async fn a_list_of_all_lines_does_not_empty_the_log_into_the_dead_letter() {
     assert_eq!((sink.status.figures().refused, sink.status.figures().cursor), (0, 0));
 }
 
+/// A server that refuses the lines with some numbers, in these words.
+async fn refusing(bad: fn(u64) -> bool, words: &'static str) -> Server {
+    Server::start(move |request| {
+        let number = |line: &str| {
+            let (_, rest) = line.split_once("seq=").unwrap();
+            rest.split_once('i').unwrap().0.parse::<u64>().unwrap()
+        };
+        let refused = request.body.lines().any(|line| bad(number(line)));
+        if refused { Reply::Full(422, String::new(), words.to_owned()) } else { STORED }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_backlog_of_bad_readings_before_good_ones_holds_nothing_up() {
+    let server = refusing(|n| n < 300, "field type conflict").await;
+    let (dir, log) = (tempfile::tempdir().unwrap(), TestLog::default());
+    log.push(frame(1, single_lines(0..1000)));
+    log.close();
+    let figures = start(dir.path(), config(&server), &log).end().await;
+    assert_eq!((figures.stored, figures.refused, figures.cursor), (700, 300, 1));
+    assert_eq!(letters(dir.path()).len(), 300);
+}
+
+#[tokio::test]
+async fn readings_older_than_the_bucket_keeps_any_are_refused_however_many_there_are() {
+    let words = "failure writing points to database: partial write: points beyond retention policy dropped=1";
+    let server = refusing(|_| true, words).await;
+    let (dir, log) = (tempfile::tempdir().unwrap(), TestLog::default());
+    log.push(frame(1, single_lines(0..200)));
+    log.close();
+    let figures = start(dir.path(), config(&server), &log).end().await;
+    assert_eq!((figures.stored, figures.refused, figures.cursor), (0, 200, 1));
+    assert_eq!(letters(dir.path()).len(), 200);
+}
+
+#[tokio::test]
+async fn after_a_rewind_what_is_refused_is_kept_once_and_none_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = TestLog::default();
+    for lsn in 1..=4 {
+        let first = u32::try_from(lsn).unwrap() * 10;
+        log.push(frame(lsn, single_lines(first..first + 10)));
+    }
+    log.close();
+    let server = refusing(|n| n == 35, "no").await;
+    let figures = start(dir.path(), config(&server), &log).end().await;
+    assert_eq!((figures.stored, figures.refused, figures.cursor), (39, 1, 4));
+    CursorFile::open(Arc::new(RealIo), dir.path().join("cursor"), LOG).unwrap().rewind(0).unwrap();
+    // Another bucket, with another type of a field.
+    let server = refusing(|n| [12, 23, 35].contains(&n), "no").await;
+    let figures = start(dir.path(), config(&server), &log).end().await;
+    assert_eq!((figures.stored, figures.refused, figures.cursor), (37, 3, 4));
+    let kept: Vec<_> = letters(dir.path()).iter().map(|l| (l.lsn, l.reading.unwrap())).collect();
+    assert_eq!(kept, [(3, 5), (1, 2), (2, 3)]);
+    // And when all of it is read again after a restart.
+    let reopened = start(dir.path(), config(&server), &log).end().await;
+    assert_eq!((reopened.refused, letters(dir.path()).len()), (0, 3));
+}
+
 #[tokio::test]
 async fn an_answer_that_is_no_word_of_the_protocol_stores_nothing() {
     for reply in [

@@ -286,7 +286,13 @@ fn spread(
             asked.cells.count(cell, by, rate, &mut asked.budget)
         }
     };
-    for increase in increases.iter().filter(|i| station.is_none_or(|of| i.station == of)) {
+    let mut increases: Vec<&Increase> =
+        increases.iter().filter(|i| station.is_none_or(|of| i.station == of)).collect();
+    if matches!(by, By::Station) {
+        // A cell is closed once: a device that is heard by two stations in turn goes to and fro.
+        increases.sort_by_key(|increase| increase.station);
+    }
+    for increase in increases {
         let group = match by {
             By::Nothing => 0,
             By::Kind => kind.number().into(),
