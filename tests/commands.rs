@@ -195,6 +195,6 @@ fn the_simulators_stations_answer() {
     });
     assert_eq!(told["result"]["outcome"], "done");
     let summary = fleet.stop();
-    assert!(summary.figures.commands_answered >= 1, "{summary}");
+    assert!(summary.figures.counts.commands_answered >= 1, "{summary}");
     assert!(service.terminate().success());
 }

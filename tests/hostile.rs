@@ -160,7 +160,7 @@ fn while_clients_mean_harm_the_fleet_is_acknowledged_and_the_audit_is_clean() {
 
     let summary = fleet.stop();
     println!("{summary}");
-    assert_eq!(summary.figures.reconnects, 0, "a station was disconnected");
+    assert_eq!(summary.figures.counts.reconnects, 0, "a station was disconnected");
     service.wait_until_quiet();
     let (clean, report) = run(loushan()
         .arg("audit")

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use loushan_schemas::topic::{Channel, Topic};
+use loushan_schemas::topic::Channel;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
@@ -27,9 +27,14 @@ use crate::seed::{Rng, Use};
 use crate::station::{Batch, Outages, Station};
 
 mod misfortune;
+mod pace;
+mod topics;
 mod window;
 
 use misfortune::{Misfortune, Mishap, Stalls};
+pub(crate) use pace::Pace;
+use topics::Topics;
+pub(crate) use topics::topic;
 use window::{Held, Window};
 
 /// First and longest wait before the next connect; each failure doubles it. Jitter of half of it
@@ -38,30 +43,6 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_LAST: Duration = Duration::from_secs(3);
 /// How long a DISCONNECT may take to leave.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Simulated time by the wall clock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    pub(crate) begun: Instant,
-    pub(crate) start_ms: i64,
-    /// Batches that are due later are not made.
-    pub(crate) end_ms: i64,
-    pub(crate) speed: u32,
-}
-
-impl Pace {
-    fn wall(&self, simulated_ms: i64) -> Instant {
-        let passed = (simulated_ms - self.start_ms).max(0).unsigned_abs();
-        self.begun
-            + Duration::from_micros(passed.saturating_mul(1000) / u64::from(self.speed.max(1)))
-    }
-
-    fn simulated(&self, now: Instant) -> i64 {
-        let passed = now.saturating_duration_since(self.begun).as_millis();
-        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-        self.start_ms.saturating_add(passed.saturating_mul(self.speed.into()))
-    }
-}
 
 /// Why a session ended before everything was acknowledged and the DISCONNECT had left.
 #[derive(Debug, thiserror::Error)]
@@ -471,25 +452,6 @@ async fn goodbye(sender: &LinkSender, driver: &mut LinkDriver) {
     if let Ok(Err(error)) = timeout(GOODBYE, left).await {
         tracing::debug!(%error, "a goodbye did not leave");
     }
-}
-
-/// A station's topics, formatted once.
-struct Topics(Vec<(Channel, String)>);
-
-impl Topics {
-    fn of(station: &Station) -> Self {
-        Self(Channel::ALL.map(|channel| (channel, topic(station, channel))).into())
-    }
-
-    fn of_channel(&self, channel: Channel) -> &str {
-        self.0.iter().find(|(c, _)| *c == channel).map_or("", |(_, topic)| topic.as_str())
-    }
-}
-
-/// The topic of a station's channel.
-pub(crate) fn topic(station: &Station, channel: Channel) -> String {
-    let (region, name) = (station.plan.region.clone(), station.plan.station.clone());
-    Topic { region, station: name, channel }.to_string()
 }
 
 /// Counts a station as connected for as long as it lives.

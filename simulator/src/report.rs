@@ -64,18 +64,20 @@ impl FleetStats {
         let recorder = self.recorder.lock();
         let quantile = |part| recorder.latency.quantile(part);
         Snapshot {
-            stations: get(&self.stations),
+            counts: Counts {
+                stations: get(&self.stations),
+                readings_sent: get(&self.readings_sent),
+                readings_acked,
+                batches_sent: get(&self.batches_sent),
+                batches_acked,
+                repeated_on_purpose: get(&self.repeated_on_purpose),
+                redelivered: get(&self.redelivered),
+                refused: get(&self.refused),
+                reconnects: get(&self.reconnects),
+                failed_connects: get(&self.failed_connects),
+                commands_answered: get(&self.commands_answered),
+            },
             connected: get(&self.connected),
-            readings_sent: get(&self.readings_sent),
-            readings_acked,
-            batches_sent: get(&self.batches_sent),
-            batches_acked,
-            repeated_on_purpose: get(&self.repeated_on_purpose),
-            redelivered: get(&self.redelivered),
-            refused: get(&self.refused),
-            reconnects: get(&self.reconnects),
-            failed_connects: get(&self.failed_connects),
-            commands_answered: get(&self.commands_answered),
             ack_p50: quantile(0.5),
             ack_p99: quantile(0.99),
             ack_p999: quantile(0.999),
@@ -88,30 +90,10 @@ impl FleetStats {
 /// The figures at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Stations of the fleet.
-    pub stations: u64,
-    /// Of them, those with a session.
+    /// What was counted.
+    pub counts: Counts,
+    /// Stations with a session.
     pub connected: u64,
-    /// Readings in batches sent for the first time, repeats on purpose included.
-    pub readings_sent: u64,
-    /// Readings in batches that were acknowledged and not refused.
-    pub readings_acked: u64,
-    /// Batches sent for the first time, repeats on purpose included.
-    pub batches_sent: u64,
-    /// Batches that were acknowledged and not refused.
-    pub batches_acked: u64,
-    /// Batches published twice on purpose.
-    pub repeated_on_purpose: u64,
-    /// Batches sent again, byte for byte, as their connection ended without an acknowledgement.
-    pub redelivered: u64,
-    /// Batches acknowledged with a reason code of 0x80 or above.
-    pub refused: u64,
-    /// Sessions that ended without having been ended by the fleet.
-    pub reconnects: u64,
-    /// Connects that came to nothing.
-    pub failed_connects: u64,
-    /// Commands that were answered, and whose answers were acknowledged.
-    pub commands_answered: u64,
     /// Half of the acknowledgements took no longer; what that counts from, the schedule says.
     pub ack_p50: Duration,
     /// 99 of 100 took no longer.
@@ -125,26 +107,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Batches that are sent and not answered.
-    #[must_use]
-    pub const fn unacknowledged(&self) -> u64 {
-        self.batches_sent.saturating_sub(self.batches_acked + self.refused)
-    }
-
     /// One line of progress, with the readings acknowledged per second since an earlier snapshot.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a rate for people
     pub fn line(&self, earlier: &Self, elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64().max(0.001);
-        let rate = self.readings_acked.saturating_sub(earlier.readings_acked) as f64 / seconds;
+        let rate = self.counts.readings_acked.saturating_sub(earlier.counts.readings_acked) as f64
+            / seconds;
         let mut line = format!(
             "{}/{} stations, {rate:.0} readings/s, {} acknowledged, {} unanswered batches, \
              {} redelivered, ack p50 {} p99 {}",
             self.connected,
-            self.stations,
-            self.readings_acked,
-            self.unacknowledged(),
-            self.redelivered,
+            self.counts.stations,
+            self.counts.readings_acked,
+            self.counts.unacknowledged(),
+            self.counts.redelivered,
             millis(self.ack_p50),
             millis(self.ack_p99),
         );
@@ -179,33 +156,33 @@ impl fmt::Display for Summary {
         let s = &self.figures;
         let seconds = self.took.as_secs_f64().max(0.001);
         writeln!(f, "seed {} --start {}, {seconds:.1} s", self.seed, self.start)?;
-        writeln!(f, "stations             {}", s.stations)?;
+        writeln!(f, "stations             {}", s.counts.stations)?;
         writeln!(
             f,
             "readings             {} sent, {} acknowledged ({:.0}/s)",
-            s.readings_sent,
-            s.readings_acked,
-            s.readings_acked as f64 / seconds
+            s.counts.readings_sent,
+            s.counts.readings_acked,
+            s.counts.readings_acked as f64 / seconds
         )?;
         writeln!(
             f,
             "batches              {} sent, {} acknowledged, {} refused, {} unanswered",
-            s.batches_sent,
-            s.batches_acked,
-            s.refused,
-            s.unacknowledged()
+            s.counts.batches_sent,
+            s.counts.batches_acked,
+            s.counts.refused,
+            s.counts.unacknowledged()
         )?;
         writeln!(
             f,
             "sent more than once  {} on purpose, {} after a lost connection",
-            s.repeated_on_purpose, s.redelivered
+            s.counts.repeated_on_purpose, s.counts.redelivered
         )?;
         writeln!(
             f,
             "connections          {} lost, {} connects failed",
-            s.reconnects, s.failed_connects
+            s.counts.reconnects, s.counts.failed_connects
         )?;
-        writeln!(f, "commands             {} answered", s.commands_answered)?;
+        writeln!(f, "commands             {} answered", s.counts.commands_answered)?;
         write!(
             f,
             "ack latency          p50 {} p99 {} p99.9 {} max {}",
@@ -234,7 +211,7 @@ mod tests {
         }
         stats.trouble("connect failed: no route".to_owned());
         let now = stats.snapshot();
-        assert_eq!(now.unacknowledged(), 3);
+        assert_eq!(now.counts.unacknowledged(), 3);
         // Two digits of 50 and 99 ms.
         assert!((50..=51).contains(&now.ack_p50.as_millis()), "{:?}", now.ack_p50);
         assert!((99..=100).contains(&now.ack_p99.as_millis()), "{:?}", now.ack_p99);

@@ -186,9 +186,9 @@ impl Fleet {
             took: begun.elapsed(),
             figures: stats.snapshot(),
         };
-        if summary.figures.unacknowledged() > 0 {
+        if summary.figures.counts.unacknowledged() > 0 {
             tracing::warn!(
-                batches = summary.figures.unacknowledged(),
+                batches = summary.figures.counts.unacknowledged(),
                 "the run ended before these were acknowledged"
             );
         }

@@ -166,7 +166,8 @@ impl Station {
             .devices
             .iter()
             .map(|device| {
-                let rhythm = setting.traffic.rhythm(seed, device.imei).unwrap_or(setting.rhythm);
+                let rhythm = setting.traffic.rhythm(seed, device.imei, device.kind);
+                let rhythm = rhythm.unwrap_or(setting.rhythm);
                 Device::new(*device, &Setting { rhythm, ..setting })
             })
             .collect();

@@ -1,7 +1,9 @@
 //! How load is measured and what faults look like from outside, by a server of the test's own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::{Read, Write};
+mod support;
+
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +19,8 @@ use loushan_simulator::{Fleet, FleetOptions, FleetStats};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
+use support::read_packet;
+
 /// How long the server does nothing.
 const STALL: Duration = Duration::from_millis(1200);
 
@@ -29,24 +33,6 @@ struct Seen {
     goodbyes: AtomicU64,
     hangups: AtomicU64,
     stalled: AtomicBool,
-}
-
-fn read_packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
-    let mut byte = [0];
-    let mut next = |stream: &mut TcpStream| stream.read_exact(&mut byte).ok().map(|()| byte[0]);
-    let first = next(stream)?;
-    let (mut length, mut shift) = (0, 0);
-    loop {
-        let byte = next(stream)?;
-        length |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((first, body))
 }
 
 /// Acknowledges everything at once, but for one stall after `stall_after` publishes.
@@ -102,7 +88,7 @@ fn run(options: FleetOptions) -> Report {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let run = Fleet::run(options, CancellationToken::new(), Arc::clone(&stats));
     let summary = runtime.block_on(run).unwrap();
-    assert_eq!(summary.figures.unacknowledged(), 0, "{summary}");
+    assert_eq!(summary.figures.counts.unacknowledged(), 0, "{summary}");
     Report::of(&summary, &stats, "", "open")
 }
 

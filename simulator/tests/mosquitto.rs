@@ -90,7 +90,7 @@ async fn runs(options: FleetOptions, until: impl Fn(u64) -> bool) -> Summary {
     let (stop, stats) = (CancellationToken::new(), Arc::new(FleetStats::default()));
     let fleet = Fleet::run(options, stop.clone(), Arc::clone(&stats));
     let watch = async {
-        while !until(stats.snapshot().batches_acked) {
+        while !until(stats.snapshot().counts.batches_acked) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         stop.cancel();
@@ -158,8 +158,11 @@ async fn a_subscriber_sees_exactly_what_the_ledger_says_with_births_and_deaths()
             "{summary}"
         );
         let repeats: u32 = seen.values().map(|times| times - 1).sum();
-        assert_eq!(u64::from(repeats), summary.figures.repeated_on_purpose);
-        assert_eq!((summary.figures.reconnects, summary.figures.unacknowledged()), (0, 0));
+        assert_eq!(u64::from(repeats), summary.figures.counts.repeated_on_purpose);
+        assert_eq!(
+            (summary.figures.counts.reconnects, summary.figures.counts.unacknowledged()),
+            (0, 0)
+        );
         assert_eq!(std::fs::read_to_string(csv).unwrap().lines().count(), 41);
     }
 }
@@ -181,8 +184,8 @@ async fn a_broker_that_is_killed_and_comes_back_gets_everything() {
     })
     .await;
     assert!(restarted.lock().is_some());
-    assert!(summary.figures.reconnects >= 40, "{summary}");
-    assert_eq!(summary.figures.unacknowledged(), 0, "{summary}");
+    assert!(summary.figures.counts.reconnects >= 40, "{summary}");
+    assert_eq!(summary.figures.counts.unacknowledged(), 0, "{summary}");
     assert!(ledger(&path).values().all(|acknowledged| *acknowledged));
 }
 

@@ -1,8 +1,10 @@
 //! What a station does when its connection breaks, seen by a server of the test's own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod support;
+
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +17,7 @@ use loushan_simulator::{Fleet, FleetOptions, FleetStats, Summary};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// A control packet: its first byte and its body.
-type Packet = (u8, Vec<u8>);
+use support::read_packet;
 
 /// A publish as it arrived.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,29 +25,6 @@ struct Publish {
     topic: String,
     payload: Vec<u8>,
     retain: bool,
-}
-
-fn read_packet(stream: &mut TcpStream) -> Option<Packet> {
-    let mut byte = [0];
-    let mut next = |stream: &mut TcpStream| match stream.read_exact(&mut byte) {
-        Ok(()) => Some(byte[0]),
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => None,
-        Err(e) if e.kind() == ErrorKind::ConnectionReset => None,
-        Err(e) => panic!("{e}"),
-    };
-    let first = next(stream)?;
-    let (mut length, mut shift) = (0, 0);
-    loop {
-        let byte = next(stream)?;
-        length |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((first, body))
 }
 
 fn parse_publish(version: MqttVersion, first: u8, body: &[u8]) -> (u16, Publish) {
@@ -160,7 +138,7 @@ fn run(version: MqttVersion, ledger: &Path) -> (Summary, Vec<Vec<(Publish, bool)
         let fleet = Fleet::run(options, stop.clone(), Arc::clone(&stats));
         let enough = async {
             // Long enough for all three connections, and no longer.
-            while stats.snapshot().batches_acked < 40 {
+            while stats.snapshot().counts.batches_acked < 40 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             stop.cancel();
@@ -202,9 +180,9 @@ fn check(version: MqttVersion) {
     let (gone, _) = connections[2].last().unwrap();
     assert!(gone.topic.ends_with("/state") && gone.retain, "it says goodbye: {gone:?}");
 
-    assert_eq!(summary.figures.reconnects, 2);
-    assert!(summary.figures.redelivered >= 8, "{summary}");
-    assert_eq!(summary.figures.unacknowledged(), 0);
+    assert_eq!(summary.figures.counts.reconnects, 2);
+    assert!(summary.figures.counts.redelivered >= 8, "{summary}");
+    assert_eq!(summary.figures.counts.unacknowledged(), 0);
 
     // The ledger says the same as the server.
     let mut reader = LedgerReader::open(&ledger).unwrap();
@@ -227,11 +205,14 @@ fn check(version: MqttVersion) {
     for publish in &arrived {
         assert!(sent.contains_key(&xxh3_128(&publish.payload)), "not in the ledger");
     }
-    assert_eq!(acked, summary.figures.batches_acked);
-    assert_eq!(resent, summary.figures.redelivered + summary.figures.repeated_on_purpose);
+    assert_eq!(acked, summary.figures.counts.batches_acked);
+    assert_eq!(
+        resent,
+        summary.figures.counts.redelivered + summary.figures.counts.repeated_on_purpose
+    );
     assert_eq!(
         sent.len() as u64,
-        summary.figures.batches_sent - summary.figures.repeated_on_purpose
+        summary.figures.counts.batches_sent - summary.figures.counts.repeated_on_purpose
     );
 }
 
@@ -270,6 +251,9 @@ fn a_station_that_is_not_answered_makes_no_more_than_its_window() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let run = Fleet::run(options, CancellationToken::new(), Arc::default());
     let summary = runtime.block_on(run).unwrap();
-    assert_eq!((summary.figures.batches_sent, summary.figures.unacknowledged()), (7, 7));
+    assert_eq!(
+        (summary.figures.counts.batches_sent, summary.figures.counts.unacknowledged()),
+        (7, 7)
+    );
     assert_eq!(server.join().unwrap().len(), 8, "the birth and the window");
 }

@@ -172,7 +172,8 @@ fn play(plan: &Plan, silent: bool) -> Result<Report, Failure> {
         };
         let summary = summary.map_err(failure)?;
         // A fleet that was never let in has shown nothing: a script must not take it for success.
-        if let (0, Some(trouble)) = (summary.figures.batches_sent, &summary.figures.trouble) {
+        if let (0, Some(trouble)) = (summary.figures.counts.batches_sent, &summary.figures.trouble)
+        {
             return Err(anyhow!("nothing could be sent: {trouble}").into());
         }
         Ok(Report::of(&summary, &stats, &plan.about, schedule))

@@ -34,7 +34,7 @@ impl Running {
     pub fn stop(self) -> Summary {
         self.stop.cancel();
         let summary = self.runtime.block_on(self.task).unwrap().unwrap();
-        assert_eq!(summary.figures.unacknowledged(), 0, "never acknowledged:\n{summary}");
+        assert_eq!(summary.figures.counts.unacknowledged(), 0, "never acknowledged:\n{summary}");
         self.runtime.shutdown_timeout(Duration::from_secs(5));
         summary
     }

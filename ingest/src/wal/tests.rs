@@ -257,3 +257,12 @@ fn a_reader_passes_an_empty_segment_whose_predecessors_are_deleted() {
     assert_eq!(reader.next().unwrap().map(|frame| frame.lsn), Some(last));
     assert_eq!(reader.next().unwrap(), None);
 }
+
+#[test]
+fn segments_for_the_buffers_have_room_beside_their_headers() {
+    let of = |segment_mib: u64, buffer_mib: usize| {
+        let (segment_bytes, buffer_bytes) = (segment_mib << 20, buffer_mib << 20);
+        LogOptions { segment_bytes, buffer_bytes, ..LogOptions::default() }.segments_for_buffers()
+    };
+    assert_eq!([of(64, 16), of(33, 16), of(32, 16), of(8, 8)], [1, 1, 2, 3]);
+}

@@ -180,11 +180,8 @@ impl Space {
             car_above_cm: 0,
             ceiling_cm: nature.between(220, 400),
             drift_dc: nature.between(-15, 15),
-            causes: CAUSES.map(|(what, span, per_million, lasts)| Chance {
-                key: [seed, imei, what],
-                span,
-                per_million,
-                lasts,
+            causes: CAUSES.map(|(what, span, per_million, lasts)| {
+                Chance::of([seed, imei], what, span, per_million, lasts)
             }),
             befallen: [false; 3],
             next_cause: 0,

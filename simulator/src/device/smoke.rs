@@ -76,13 +76,8 @@ struct Meal {
 
 impl Detector {
     pub(super) fn new(start: i64, key: [u64; 2], flat: Flat, nature: &mut Rng) -> Self {
-        let [seed, imei] = key;
-        let chance = |what, span, per_million, lasts| Chance {
-            key: [seed, imei, what],
-            span,
-            per_million,
-            lasts,
-        };
+        let chance =
+            |what, span, per_million, lasts| Chance::of(key, what, span, per_million, lasts);
         let cleaned_every = nature.between(400, 900) * DAY;
         // Some hang beside a stove, most in a bedroom.
         let beside_a_stove = nature.chance(250_000);

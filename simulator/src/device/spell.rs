@@ -47,6 +47,17 @@ impl Spell {
 }
 
 impl Chance {
+    /// What may befall the device of a key. `what` is one of the device's own numbers.
+    pub(super) const fn of(
+        [seed, imei]: [u64; 2],
+        what: u64,
+        span: i64,
+        per_million: u32,
+        lasts: (i64, i64),
+    ) -> Self {
+        Self { key: [seed, imei, what], span, per_million, lasts }
+    }
+
     fn of_span(&self, span: i64) -> Option<Spell> {
         let [who, which, what] = self.key;
         let mut rng = Rng::new(Use::Plan, &[who, which, what, span.unsigned_abs()]);

@@ -70,13 +70,8 @@ struct Burnt {
 
 impl Lamp {
     pub(super) fn new(start: i64, key: [u64; 2], nature: &mut Rng) -> Self {
-        let [seed, imei] = key;
-        let chance = |what, span, per_million, lasts| Chance {
-            key: [seed, imei, what],
-            span,
-            per_million,
-            lasts,
-        };
+        let chance =
+            |what, span, per_million, lasts| Chance::of(key, what, span, per_million, lasts);
         let lit_before = nature.between(100, 20_000) * HOUR;
         // Old lamps fail three times as often as new ones.
         let wear = u32::try_from(lit_before / (10_000 * HOUR)).unwrap_or(0) + 1;

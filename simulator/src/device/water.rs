@@ -88,13 +88,9 @@ struct Troubles {
 
 impl Meter {
     pub(super) fn new(start: i64, key: [u64; 2], nature: &mut Rng) -> Self {
-        let [seed, imei] = key;
         // Their unit is the hour.
-        let chance = |what, days: i64, per_million, lasts| Chance {
-            key: [seed, imei, what],
-            span: days * 24,
-            per_million,
-            lasts,
+        let chance = |what, days: i64, per_million, lasts| {
+            Chance::of(key, what, days * 24, per_million, lasts)
         };
         let first_hour = (start - in_service(start)).div_euclid(HOUR);
         let litres_a_day = nature.between(120, 520);

@@ -10,46 +10,40 @@ use serde::{Deserialize, Serialize};
 use super::condition::Verdict;
 use super::distribution::Distribution;
 use super::timeline::Timeline;
-use super::{FleetStats, Snapshot, Summary, millis};
+use super::{FleetStats, Summary, millis};
 use crate::fault::Fault;
 
 /// A run is the generator's fault when it held itself back in so many of a hundred seconds.
 const HELD_BACK_PERCENT: u64 = 5;
 
-/// Counters of a run; each is what the field of the same name in [`Snapshot`] is.
+/// Counters of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
 pub struct Counts {
+    /// Stations of the fleet.
     pub stations: u64,
+    /// Readings in batches sent for the first time, repeats on purpose included.
     pub readings_sent: u64,
+    /// Readings in batches that were acknowledged and not refused.
     pub readings_acked: u64,
+    /// Batches sent for the first time, repeats on purpose included.
     pub batches_sent: u64,
+    /// Batches that were acknowledged and not refused.
     pub batches_acked: u64,
+    /// Batches published twice on purpose.
     pub repeated_on_purpose: u64,
+    /// Batches sent again, byte for byte, as their connection ended without an acknowledgement.
     pub redelivered: u64,
+    /// Batches acknowledged with a reason code of 0x80 or above.
     pub refused: u64,
+    /// Sessions that ended without having been ended by the fleet.
     pub reconnects: u64,
+    /// Connects that came to nothing.
     pub failed_connects: u64,
+    /// Commands that were answered, and whose answers were acknowledged.
     pub commands_answered: u64,
 }
 
 impl Counts {
-    fn of(s: &Snapshot) -> Self {
-        Self {
-            stations: s.stations,
-            readings_sent: s.readings_sent,
-            readings_acked: s.readings_acked,
-            batches_sent: s.batches_sent,
-            batches_acked: s.batches_acked,
-            repeated_on_purpose: s.repeated_on_purpose,
-            redelivered: s.redelivered,
-            refused: s.refused,
-            reconnects: s.reconnects,
-            failed_connects: s.failed_connects,
-            commands_answered: s.commands_answered,
-        }
-    }
-
     fn add(&mut self, other: &Self) {
         self.stations += other.stations;
         self.readings_sent += other.readings_sent;
@@ -140,7 +134,7 @@ impl Report {
             took_s: summary.took.as_secs_f64(),
             schedule: schedule.to_owned(),
             processes: 1,
-            counts: Counts::of(&summary.figures),
+            counts: summary.figures.counts.clone(),
             latency: recorder.latency.clone(),
             connect: recorder.connect.clone(),
             lag: recorder.lag.clone(),

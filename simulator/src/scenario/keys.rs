@@ -161,7 +161,7 @@ const PLAIN: &[Plain] = &[
     (
         "traffic",
         "MODEL",
-        "When devices report: kinds (as their kind does), mar (3GPP's mobile autonomous reporting), \
+        "When devices report: kinds (as their kind does), midnight (the same, but all water meters at once after 20 s), mar (3GPP's mobile autonomous reporting), \
          mar-beta (the same after a power cut) [default: kinds]",
         |plan, text| {
             plan.fleet.traffic = one_of(text, Traffic::ALL.map(|t| (t.as_str(), t)))?;

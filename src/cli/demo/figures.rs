@@ -21,15 +21,15 @@ impl Figures {
     /// What there is now; `elapsed` since the last time.
     pub(super) fn line(&mut self, elapsed: Duration) -> String {
         let (fleet, books) = self.now();
-        let new = fleet.readings_acked.saturating_sub(self.acknowledged_before);
-        self.acknowledged_before = fleet.readings_acked;
+        let new = fleet.counts.readings_acked.saturating_sub(self.acknowledged_before);
+        self.acknowledged_before = fleet.counts.readings_acked;
         format!(
             "{}/{} stations · {:.0} readings/s · {} acknowledged · {} stored · {} duplicates · \
              {} dead letters · ack p50 {} p99 {}",
             fleet.connected,
-            fleet.stations,
+            fleet.counts.stations,
             per_second(new, elapsed),
-            fleet.readings_acked,
+            fleet.counts.readings_acked,
             stored(&books),
             books.duplicate,
             books.rejected,
@@ -46,9 +46,9 @@ impl Figures {
             // Writing to a String cannot fail.
             let _ok = writeln!(table, "{name:<14}{value}");
         };
-        row("stations", fleet.stations.to_string());
-        row("readings/s", format!("{:.0}", per_second(fleet.readings_acked, took)));
-        row("acknowledged", fleet.readings_acked.to_string());
+        row("stations", fleet.counts.stations.to_string());
+        row("readings/s", format!("{:.0}", per_second(fleet.counts.readings_acked, took)));
+        row("acknowledged", fleet.counts.readings_acked.to_string());
         row("stored", stored(&books).to_string());
         row("duplicates", books.duplicate.to_string());
         row("dead letters", books.rejected.to_string());

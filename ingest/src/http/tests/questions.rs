@@ -266,3 +266,19 @@ async fn a_client_that_takes_nothing_loses_its_place() {
         assert!(chunk.is_some(), "a part came as the whole");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_cannot_say_that_there_are_more_is_refused_unless_a_limit_was_named() {
+    let server = Server::start().await;
+    let rows = (0..1001).map(|n| meter(n, 1, DAY, 1)).collect();
+    server.fake.store.set(store_of(&SimIo::new(), vec![rows])).unwrap();
+    for format in ["csv", "ndjson", "arrow", "parquet"] {
+        let path = format!("/api/v1/history?kind=water&format={format}");
+        let (status, body) = server.get(&path).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(body["error"].as_str().unwrap().contains("more than 1000 readings"), "{body}");
+        assert_eq!(server.raw(&format!("{path}&limit=1000")).await.0, 200, "{format}");
+    }
+    let (_, body) = server.get("/api/v1/history?kind=water").await;
+    assert!(body["next_page"].is_string(), "{body}");
+}

@@ -202,9 +202,9 @@ fn from_log(log: &Log, read: &AtomicU64, to: DeviceTime, mut give: Give) -> Resu
     loop {
         let frame = reader.next().map_err(|e| Chain(&e).to_string())?;
         let last = read.load(Ordering::Relaxed);
-        let next = frame.as_ref().map_or(end, |frame| frame.lsn);
         let begins_after = log.stats().begins_after.0.min(end.0);
-        if begins_after > last && next.0 > last + 1 {
+        let is_next = frame.as_ref().is_some_and(|frame| frame.lsn.0 == last + 1);
+        if begins_after > last && !is_next {
             return Err(format!(
                 "the log gave up what was to be read next, up to lsn {begins_after}, as it had no more \
                  room; replay the rest out of the store (--source store), or with a larger log.max_bytes"

@@ -35,8 +35,8 @@ use crate::io::Io;
 
 /// When so many single readings in a row were refused and none was taken, at both ends of one batch or
 /// over several, it is not the readings: a wrong organisation, or a proxy that answers 400 to
-/// everything, must not empty the log into the dead letter. Words about a retention are about
-/// readings whatever their number.
+/// everything, must not empty the log into the dead letter. A server that speaks of its retention has
+/// looked at readings, whatever their number.
 const NOT_THE_READINGS: usize = 64;
 /// How often in a batch lines that the server names are set apart; if that has not found the bad ones
 /// by then, halving does.
@@ -144,6 +144,8 @@ impl Courier {
         // After so many at the beginning it is tried from the end: the beginning may be a backlog that
         // is all of one kind.
         let mut backwards = false;
+        // It has looked at readings, if not to take them.
+        let mut of_retention = false;
         let mut todo = vec![Piece::whole(batch)];
         while let Some(piece) = todo.pop() {
             let lines = piece.lines(batch);
@@ -184,7 +186,8 @@ impl Courier {
                 todo.extend(if backwards { [first, second] } else { [second, first] });
                 continue;
             }
-            let is_believed = taken > 0 || is_of_retention(&words);
+            of_retention |= is_of_retention(&words);
+            let is_believed = taken > 0 || of_retention;
             let in_a_row = refused.len() + piece.len();
             if !is_believed && in_a_row >= NOT_THE_READINGS * (1 + usize::from(backwards)) {
                 if backwards || todo.is_empty() {
@@ -205,8 +208,8 @@ impl Courier {
         refused.sort_unstable_by_key(|refusal| refusal.unit);
         {
             let mut in_a_row = self.refused_in_a_row.lock();
-            let doubtful = refused.iter().filter(|refusal| !is_of_retention(&refusal.words));
-            let with_these = if taken > 0 { 0 } else { *in_a_row + doubtful.count() };
+            let is_believed = taken > 0 || of_retention;
+            let with_these = if is_believed { 0 } else { *in_a_row + refused.len() };
             if with_these >= NOT_THE_READINGS
                 && let Some(last) = refused.pop()
             {

@@ -171,10 +171,13 @@ impl InfluxSink {
         let refused = LetterFiles::open(Arc::clone(&io), dir.join("refused"), log_id, REFUSED)?;
         let cursor = CursorFile::open(Arc::clone(&io), dir.join("cursor"), log_id)?;
         let mut kept = HashSet::new();
-        for letter in DeadLetters::open_read(io, &dir.join("refused"))? {
-            let letter = letter?;
-            if letter.lsn > cursor.cursor() {
-                kept.extend(letter.reading.map(|row| (letter.lsn, row)));
+        // Where none can be above the cursor, which is nearly always, none is read.
+        if refused.cursor() > cursor.cursor() {
+            for letter in DeadLetters::open_read(io, &dir.join("refused"))? {
+                let letter = letter?;
+                if letter.lsn > cursor.cursor() {
+                    kept.extend(letter.reading.map(|row| (letter.lsn, row)));
+                }
             }
         }
         Ok(Self {

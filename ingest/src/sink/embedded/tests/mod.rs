@@ -5,6 +5,7 @@
 mod compaction;
 mod crash;
 mod damage;
+mod figures;
 mod golden;
 mod merge;
 mod model;
