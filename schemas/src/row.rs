@@ -106,7 +106,9 @@ impl Row {
         for (i, field) in kind.fields().iter().enumerate() {
             read_value(field, json.get(field.name), |v| body.set(i, v).is_ok())?;
         }
-        let received_us = int("received_us").ok_or(RowError::Key("received_us"))?;
+        let received_ns = int("received_us")
+            .and_then(|us| us.checked_mul(1000))
+            .ok_or(RowError::Key("received_us"))?;
         let u32_of = |key| u32::try_from(unsigned(key)?).map_err(|_| RowError::Key(key));
         Ok(Self {
             lsn: unsigned("lsn")?,
@@ -126,7 +128,7 @@ impl Row {
                 times: Times {
                     measured: int("measured_ms").and_then(DeviceTime::from_ms),
                     heard: int("heard_ms").and_then(DeviceTime::from_ms),
-                    received: ReceiveTime::from_ns(received_us.saturating_mul(1000)),
+                    received: ReceiveTime::from_ns(received_ns),
                     effective: int("effective_ms")
                         .and_then(DeviceTime::from_ms)
                         .ok_or(RowError::Key("effective_ms"))?,

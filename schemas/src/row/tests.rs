@@ -59,6 +59,8 @@ fn keys_that_are_missing_or_of_another_type_are_named() {
         (r#""imei":"86012300"#, r#""imei":"96012300"#, "imei"),
         (r#""session":7"#, r#""session":4294967296"#, "session"),
         (r#""quality":4"#, r#""quality":5"#, "quality"),
+        // More microseconds than nanoseconds can count: cut short, it would read back as another time.
+        (r#""received_us":17"#, r#""received_us":99999"#, "received_us"),
         (r#""ce_level":0"#, r#""ce_level":0.5"#, "ce_level"),
         (r#""covered":false"#, r#""covered":0"#, "covered"),
         (r#""state":"free""#, r#""state":"gone""#, "state"),
