@@ -2,7 +2,8 @@
 //!
 //! A hash is slow and takes 19 MiB by design, so that a stolen file is not worth much; ten thousand
 //! stations that come back at once must not turn that against us. So hashes are made by a single
-//! thread, behind a bounded queue that refuses rather than grows, and a password that was verified
+//! thread of low priority, behind a bounded queue that refuses rather than grows: who is let in already
+//! has the processor first. A password that was verified
 //! once is known again by a MAC under a key that this process drew and never tells: comparing costs
 //! microseconds. The MAC covers the user's hash, so that a changed password is a forgotten one.
 //!
@@ -24,6 +25,9 @@ use super::users::User;
 /// Verifications that may wait. At some 25 ms each the last one waits about as long as a CONNECT may
 /// (`mqtt.connect_timeout`); more would be hashed for clients that have gone.
 const QUEUE: usize = 256;
+
+/// The thread's niceness: while acknowledgements want the processor it gets a tenth of their share.
+const NICE: i32 = 10;
 
 /// Bounds of a hash's parameters, so that no line of a file can hold the thread for long.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
@@ -231,6 +235,9 @@ impl Passwords {
 }
 
 fn work(queue: &Receiver<Job>, known: &Known) {
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "passwords are verified at the priority of everything else");
+    }
     while let Ok(job) = queue.recv() {
         // Its client waits no more.
         if job.verdict.is_closed() {

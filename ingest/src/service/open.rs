@@ -53,7 +53,10 @@ pub(super) fn open(
     sessions: Option<PathBuf>,
 ) -> Result<Opened, StartError> {
     let data = &config.data_dir;
-    io.create_dir_all(data).map_err(|source| StartError::Io { path: data.clone(), source })?;
+    // Folders in it that a killed process made may have no durable names yet.
+    io.create_dir_all(data)
+        .and_then(|()| io.sync_dir(data))
+        .map_err(|source| StartError::Io { path: data.clone(), source })?;
     // A fault in a file of users is told before a long log has been read.
     let clock_of_tokens = clock.clone();
     let now = move || {

@@ -3,9 +3,11 @@
 //! Five sieves, each finer and dearer than the one before: the manifest's ranges (the caller's), the
 //! statistics of row groups, bloom filters, the statistics of pages ([`prune`]), and the values
 //! themselves. The last decodes the columns asked after first and the others only for the rows that
-//! are left; a caller that looks at the values anyhow leaves it out ([`Wanted::sifted`]).
+//! are left; a caller that looks at the values anyhow leaves it out ([`Wanted::sifted`]). It works
+//! on one row group at a time, when that is come to: a step of a [`Scan`] is then short, and whoever
+//! takes turns or is to stop in between does so within a row group, not within a file.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchReader as _};
 use arrow_schema::ArrowError;
 use loushan_schemas::ids::StationId;
 use parking_lot::Mutex;
@@ -23,6 +25,7 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use parquet::bloom_filter::Sbbf;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::schema::types::SchemaDescriptor;
 
@@ -144,39 +147,14 @@ impl Files {
         wanted: Wanted<'_>,
     ) -> Result<Scan, QueryError> {
         let (file, footer) = self.open(entry)?;
-        let failed = |e| file.error(&e);
-        let mut groups = prune::groups(&footer, wanted).map_err(failed)?;
+        let mut groups = prune::groups(&footer, wanted).map_err(|e| file.error(&e))?;
         if let Some(range) = prune::of_one_device(wanted.ranges)
             && !groups.is_empty()
         {
             self.pass_blooms(entry, &file, &footer, range, &mut groups)?;
         }
-        if groups.is_empty() {
-            return Ok(Scan { file, reader: None });
-        }
-        let selection = prune::pages(&footer, wanted, &groups).map_err(failed)?;
-        if selection.as_ref().is_some_and(|selection| !selection.selects_any()) {
-            return Ok(Scan { file, reader: None });
-        }
-        let schema = footer.metadata().file_metadata().schema_descr_ptr();
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), footer)
-            .with_batch_size(wanted.batch_rows)
-            .with_row_groups(groups);
-        if wanted.sifted {
-            let mut sieves: Vec<_> = wanted.ranges.iter().map(|r| sieve(&schema, *r)).collect();
-            sieves.extend(wanted.station.map(|station| station_sieve(&schema, station)));
-            sieves.extend(wanted.moments.map(|moments| moment_sieve(&schema, moments)));
-            builder = builder.with_row_filter(RowFilter::new(sieves));
-        }
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-        }
-        if let Some(columns) = wanted.columns {
-            let mask = ProjectionMask::columns(&schema, columns.iter().copied());
-            builder = builder.with_projection(mask);
-        }
-        let reader = builder.build().map_err(|e| file.error(&e))?;
-        Ok(Scan { file, reader: Some(reader) })
+        let left = groups.into();
+        Ok(Scan { file, footer, left, wanted: Kept::of(wanted), reader: None })
     }
 
     /// Takes away the row groups whose bloom filter says that the device is not in them. One without
@@ -237,10 +215,50 @@ impl Files {
     }
 }
 
+/// What is wanted, for as long as a scan takes.
+#[derive(Debug)]
+struct Kept {
+    ranges: Vec<Range>,
+    station: Option<StationId>,
+    moments: Option<Arc<HashSet<(i64, u64)>>>,
+    columns: Option<Vec<&'static str>>,
+    sifted: bool,
+    batch_rows: usize,
+}
+
+impl Kept {
+    fn of(wanted: Wanted<'_>) -> Self {
+        Self {
+            ranges: wanted.ranges.to_vec(),
+            station: wanted.station.cloned(),
+            moments: wanted.moments.cloned(),
+            columns: wanted.columns.map(<[_]>::to_vec),
+            sifted: wanted.sifted,
+            batch_rows: wanted.batch_rows,
+        }
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            ranges: &self.ranges,
+            station: self.station.as_ref(),
+            moments: self.moments.as_ref(),
+            columns: self.columns.as_deref(),
+            sifted: self.sifted,
+            batch_rows: self.batch_rows,
+        }
+    }
+}
+
 /// Batches of a file's rows.
 #[derive(Debug)]
 pub(super) struct Scan {
     file: BlockFile,
+    footer: ArrowReaderMetadata,
+    /// Row groups not come to yet.
+    left: VecDeque<usize>,
+    wanted: Kept,
+    /// Of the row group that is being read.
     reader: Option<ParquetRecordBatchReader>,
 }
 
@@ -249,17 +267,64 @@ impl Scan {
     pub(super) fn corrupt(&self, why: String) -> QueryError {
         self.file.corrupt(why)
     }
+
+    /// A reader of one row group; `None` where no page of it can have what is wanted. Making it
+    /// decodes the columns that are asked after.
+    fn open(&self, group: usize) -> Result<Option<ParquetRecordBatchReader>, ParquetError> {
+        let wanted = self.wanted.wanted();
+        let selection = prune::pages(&self.footer, wanted, group)?;
+        if selection.as_ref().is_some_and(|selection| !selection.selects_any()) {
+            return Ok(None);
+        }
+        let (file, footer) = (self.file.clone(), self.footer.clone());
+        let schema = footer.metadata().file_metadata().schema_descr_ptr();
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+            .with_batch_size(wanted.batch_rows)
+            .with_row_groups(vec![group]);
+        if wanted.sifted {
+            let mut sieves: Vec<_> = wanted.ranges.iter().map(|r| sieve(&schema, *r)).collect();
+            sieves.extend(wanted.station.map(|station| station_sieve(&schema, station)));
+            sieves.extend(wanted.moments.map(|moments| moment_sieve(&schema, moments)));
+            builder = builder.with_row_filter(RowFilter::new(sieves));
+        }
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        if let Some(columns) = wanted.columns {
+            let mask = ProjectionMask::columns(&schema, columns.iter().copied());
+            builder = builder.with_projection(mask);
+        }
+        builder.build().map(Some)
+    }
+
+    /// The next batch. A row group ends with an empty one, so that a step never takes longer than the
+    /// sieves of one row group do.
+    fn step(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        loop {
+            if let Some(reader) = &mut self.reader {
+                let Some(batch) = reader.next() else {
+                    let end = RecordBatch::new_empty(reader.schema());
+                    self.reader = None;
+                    return Ok(Some(end));
+                };
+                return batch.map(Some).map_err(|e| self.file.error(&e));
+            }
+            let Some(group) = self.left.pop_front() else { return Ok(None) };
+            self.reader = self.open(group).map_err(|e| self.file.error(&e))?;
+        }
+    }
 }
 
 impl Iterator for Scan {
     type Item = Result<RecordBatch, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.reader.as_mut()?.next()?;
+        let next = self.step();
         if next.is_err() {
             self.reader = None;
+            self.left.clear();
         }
-        Some(next.map_err(|e| self.file.error(&e)))
+        next.transpose()
     }
 }
 

@@ -131,6 +131,7 @@ impl Store {
             move |why| OpenError::Io { path, why }
         };
         io.create_dir_all(dir).map_err(failed(dir))?;
+        sync_folders(&*io, dir).map_err(failed(dir))?;
         let found = Manifest::find(&*io, dir)?;
         let (present, empty) = data_files(&*io, dir)?;
         if let (None, Some(path)) = (&found, present.first()) {
@@ -378,6 +379,15 @@ fn data_files(io: &dyn Io, dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), O
         }
     }
     Ok((files, empty))
+}
+
+/// Makes the names of the folders that are there durable. A kill may have come between the making of
+/// one and the sync of its name, and whoever finds a folder takes it for durable.
+fn sync_folders(io: &dyn Io, dir: &Path) -> std::io::Result<()> {
+    for kind in io.list(dir)?.iter().filter(|name| name.starts_with("kind=")) {
+        io.sync_dir(&dir.join(kind))?;
+    }
+    io.sync_dir(dir)
 }
 
 /// Removes the folders of days that went. Only now: while the store runs a flush may be about to put

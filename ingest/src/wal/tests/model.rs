@@ -58,12 +58,14 @@ struct Model {
     highest: u64,
     /// Numbers the bodies, so that no two are equal.
     serial: u64,
+    /// Starts and failures of earlier lives: each may have made a segment beyond the limit.
+    beyond: u64,
 }
 
 impl Model {
-    fn new(sync: SyncPolicy) -> Self {
+    fn new(sync: SyncPolicy, max_bytes: Option<u64>) -> Self {
         let (io, dir) = sim();
-        let options = LogOptions { sync, ..small() };
+        let options = LogOptions { sync, max_bytes, ..small() };
         let mut model = Self {
             io,
             dir,
@@ -76,6 +78,7 @@ impl Model {
             rotten: BTreeSet::new(),
             highest: 0,
             serial: 0,
+            beyond: 0,
         };
         model.start(&[], None);
         model
@@ -113,6 +116,7 @@ impl Model {
                 self.undecided.insert(lsn.0, body);
             }
             Err(AppendError::Full | AppendError::Failed) => {}
+            Err(AppendError::LimitReached) => assert!(self.options.max_bytes.is_some()),
             Err(error) => panic!("{error}"),
         }
     }
@@ -137,6 +141,10 @@ impl Model {
         });
         self.decide(&told);
         assert!(self.undecided.is_empty());
+        let stats = self.opened().log.stats();
+        let beyond = (self.beyond + stats.failures) * self.options.segment_bytes;
+        let most = self.options.max_bytes.map(|max| max + beyond);
+        assert!(most.is_none_or(|most| stats.disk_bytes <= most), "{most:?}: {stats:?}");
         self.io.set_capacity(None);
         let read = self.opened().read(Lsn::ZERO);
         let sound = self.sound();
@@ -167,6 +175,7 @@ impl Model {
 
     fn end(&mut self, end: End) {
         let opened = self.opened.take().unwrap();
+        self.beyond += opened.log.stats().failures;
         self.follower = None;
         self.io.set_capacity(None);
         // A failure is for ever once the log has taken a later frame; until then it is as if the
@@ -206,6 +215,7 @@ impl Model {
 
     fn start(&mut self, faults: &[Fault], power: Option<(u64, PowerLoss)>) {
         self.io.clear_faults();
+        self.beyond += 2;
         for fault in faults {
             self.io.inject(fault.clone());
         }
@@ -329,6 +339,19 @@ impl Model {
         self.durable.retain(|lsn, _| !gone(lsn));
         self.rotten.retain(|lsn| !gone(lsn));
     }
+
+    /// What is at its limit takes appends again once sinks have what is in it.
+    fn goes_on(&mut self) {
+        self.io.clear_faults();
+        self.settle();
+        let log = &self.opened().log;
+        log.delete_below(log.durable()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = log.append(b"after all") {
+            assert!(Instant::now() < deadline, "{error}: {:?}", log.stats());
+            std::thread::yield_now();
+        }
+    }
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -382,14 +405,19 @@ proptest! {
             2 => Just(SyncPolicy::Always),
             1 => Just(SyncPolicy::Interval(Duration::from_millis(2))),
         ],
+        max_bytes in prop_oneof![
+            1 => Just(None),
+            1 => (4_u64..10).prop_map(|segments| Some(segments * small().segment_bytes)),
+        ],
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let mut model = Model::new(sync);
+        let mut model = Model::new(sync, max_bytes);
         for step in steps {
             model.step(step);
         }
         model.settle();
         model.end(End::Power(0, PowerLoss::ForgetAll));
         model.start(&[], None);
+        model.goes_on();
     }
 }

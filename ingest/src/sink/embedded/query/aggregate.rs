@@ -21,7 +21,7 @@ use loushan_schemas::ids::StationId;
 use loushan_schemas::kind::Kind;
 
 use super::super::manifest::FileEntry;
-use super::super::scan::Wanted;
+use super::super::scan::{Range, Wanted};
 use super::super::{QueryError, Store};
 use super::View;
 use super::bounds::{Bounds, Budget};
@@ -251,7 +251,8 @@ impl Asked<'_> {
             let mut plan = Plan::new(&which, &file, by, kind);
             plan.lsn |= ends;
             let Self { store, bounds, names, cells, budget, .. } = self;
-            read(store, bounds, &file, &which, &plan.columns(field.name), |batch| {
+            let ranges = which.ranges(&file);
+            read(store, bounds, &file, &which, &ranges, &plan.columns(field.name), |batch| {
                 let Some(columns) = Columns::of(batch, field, plan)? else { return Ok(false) };
                 columns.cells(&which, bins, by, kind, names, &mut |at, when, value| {
                     cells.add(at, when, value, budget)
@@ -284,19 +285,19 @@ impl Asked<'_> {
     }
 }
 
-/// Hands over these columns of a file, batch by batch, each in a turn of its own. Which rows of it are
-/// wanted is still to be looked at. `each` breaks the file off by `false`.
+/// Hands over these columns of a file, of the pages that can have rows in the ranges, batch by batch,
+/// each in a turn of its own. Which rows of it are wanted is still to be looked at. `each` breaks the file off by `false`.
 fn read(
     store: &Store,
     bounds: &Bounds,
     file: &Arc<FileEntry>,
     which: &Which,
+    ranges: &[Range],
     columns: &[&'static str],
     mut each: impl FnMut(&RecordBatch) -> Result<bool, Fault>,
 ) -> Result<(), QueryError> {
-    let ranges = which.ranges(file);
     let wanted = Wanted {
-        ranges: &ranges,
+        ranges,
         station: which.station.as_ref(),
         moments: None,
         columns: Some(columns),

@@ -63,12 +63,18 @@ enum Memory {
 
 impl View {
     fn memory(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
-        match &self.memory {
-            Memory::All(frames) => {
+        self.memory.rows()
+    }
+}
+
+impl Memory {
+    fn rows(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
+        match self {
+            Self::All(frames) => {
                 let frames = frames.iter().flatten().flat_map(|part| part.iter());
                 Box::new(frames.flat_map(|frame| &frame.rows))
             }
-            Memory::Device(rows) => {
+            Self::Device(rows) => {
                 Box::new(rows.iter().filter_map(|(frame, at)| frame.rows.get(*at)))
             }
         }

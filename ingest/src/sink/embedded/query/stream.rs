@@ -1,5 +1,8 @@
-//! Readings of a kind as columns, as they come: day by day, within a day file by file, within a file
-//! by device and time; last, what is in memory. Memory does not grow with their number.
+//! Readings of a kind as columns, as they come: first what is in memory, then day by day, within a day
+//! file by file, within a file by device and time. Memory does not grow with their number.
+//!
+//! Rows in memory come first because they stay there as long as they are held, flushed or not: whoever
+//! takes an hour over an export is not to hold up a memtable for an hour.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,9 +15,9 @@ use loushan_schemas::row::Row;
 use super::super::scan::Wanted;
 use super::super::schema::Table;
 use super::super::{QueryError, Store, decode, write};
-use super::as_stored;
 use super::bounds::Bounds;
 use super::which::Which;
+use super::{View, as_stored};
 
 /// Rows of a batch made of rows in memory.
 const MEMORY_ROWS: usize = 4096;
@@ -60,8 +63,26 @@ impl Store {
         if which.from_ms >= which.to_ms {
             return Ok(as_of_lsn);
         }
+        let View { files, memory } = view;
+        let mut rows: Vec<Row> = Vec::new();
+        for row in memory.rows().filter(|row| which.takes(row)) {
+            rows.push(as_stored(row));
+            if rows.len() == MEMORY_ROWS {
+                bounds.stop.check()?;
+                if each(batch_of(kind, &rows.iter().collect::<Vec<_>>())?).is_break() {
+                    return Ok(as_of_lsn);
+                }
+                rows.clear();
+            }
+        }
+        drop(memory);
+        bounds.stop.check()?;
+        if !rows.is_empty() && each(batch_of(kind, &rows.iter().collect::<Vec<_>>())?).is_break() {
+            return Ok(as_of_lsn);
+        }
+        drop(rows);
         let schema = schema_of(kind);
-        for file in which.days(&view.files).into_values().flatten() {
+        for file in which.days(&files).into_values().flatten() {
             let ranges = which.ranges(file);
             let station = which.station.as_ref();
             let mut scan = self.0.files.read(file, Wanted { station, ..Wanted::rows(&ranges) })?;
@@ -76,21 +97,6 @@ impl Store {
                     return Ok(as_of_lsn);
                 }
             }
-        }
-        let mut rows: Vec<Row> = Vec::new();
-        for row in view.memory().filter(|row| which.takes(row)) {
-            rows.push(as_stored(row));
-            if rows.len() == MEMORY_ROWS {
-                bounds.stop.check()?;
-                if each(batch_of(kind, &rows.iter().collect::<Vec<_>>())?).is_break() {
-                    return Ok(as_of_lsn);
-                }
-                rows.clear();
-            }
-        }
-        bounds.stop.check()?;
-        if !rows.is_empty() {
-            let _ended = each(batch_of(kind, &rows.iter().collect::<Vec<_>>())?);
         }
         Ok(as_of_lsn)
     }

@@ -52,11 +52,11 @@ pub(super) fn groups(
     Ok(groups)
 }
 
-/// The rows of the pages of these groups that can be wanted; `None` where all can.
+/// The rows of the pages of this group that can be wanted; `None` where all can.
 pub(super) fn pages(
     footer: &ArrowReaderMetadata,
     wanted: Wanted<'_>,
-    groups: &[usize],
+    group: usize,
 ) -> Result<Option<RowSelection>, ParquetError> {
     let metadata = footer.metadata();
     let Some(pages) = metadata.page_index().filter(|pages| pages.is_complete()) else {
@@ -67,40 +67,32 @@ pub(super) fn pages(
     if columns.is_empty() {
         return Ok(None);
     }
-    let mut selectors: Vec<RowSelector> = Vec::new();
-    for group in groups {
-        let rows = usize::try_from(metadata.row_group(*group).num_rows()).unwrap_or(0);
-        let mut selection = RowSelection::from(vec![RowSelector::select(rows)]);
-        for (column, range) in &columns {
-            let converter = converter(footer, column)?;
-            let counts =
-                converter.data_page_row_counts(&**pages, metadata.row_groups(), [group])?;
-            let Some(counts) = counts else { continue };
-            let mins = converter.data_page_mins(&**pages, [group])?;
-            let maxes = converter.data_page_maxes(&**pages, [group])?;
-            let meets = |i: usize| match (range, wanted.station) {
-                (Some(range), _) => range.meets(value(&*mins, i), value(&*maxes, i)),
-                (None, Some(station)) => text_meets(&mins, &maxes, i, station.as_str()),
-                (None, None) => true,
-            };
-            let of_pages: Vec<RowSelector> = (0..counts.len())
-                .map(|i| RowSelector {
-                    row_count: usize::try_from(counts.value(i)).unwrap_or(0),
-                    skip: !meets(i),
-                })
-                .collect();
-            // Without an index of its own a column has no pages here: nothing is known.
-            if of_pages.iter().map(|s| s.row_count).sum::<usize>() == rows {
-                selection = selection.intersection(&RowSelection::from(of_pages));
-            }
+    let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
+    let mut selection = RowSelection::from(vec![RowSelector::select(rows)]);
+    for (column, range) in &columns {
+        let converter = converter(footer, column)?;
+        let counts = converter.data_page_row_counts(&**pages, metadata.row_groups(), [&group])?;
+        let Some(counts) = counts else { continue };
+        let mins = converter.data_page_mins(&**pages, [&group])?;
+        let maxes = converter.data_page_maxes(&**pages, [&group])?;
+        let meets = |i: usize| match (range, wanted.station) {
+            (Some(range), _) => range.meets(value(&*mins, i), value(&*maxes, i)),
+            (None, Some(station)) => text_meets(&mins, &maxes, i, station.as_str()),
+            (None, None) => true,
+        };
+        let of_pages: Vec<RowSelector> = (0..counts.len())
+            .map(|i| RowSelector {
+                row_count: usize::try_from(counts.value(i)).unwrap_or(0),
+                skip: !meets(i),
+            })
+            .collect();
+        // Without an index of its own a column has no pages here: nothing is known.
+        if of_pages.iter().map(|s| s.row_count).sum::<usize>() == rows {
+            selection = selection.intersection(&RowSelection::from(of_pages));
         }
-        selectors.extend(Vec::<RowSelector>::from(selection));
     }
-    if selectors.iter().all(|selector| !selector.skip) {
-        // A selection of everything would only be looked through.
-        return Ok(None);
-    }
-    Ok(Some(RowSelection::from(selectors)))
+    // A selection of everything would only be looked through.
+    Ok((selection.skipped_row_count() > 0).then_some(selection))
 }
 
 /// The range that names one device, which is what bloom filters are asked for.

@@ -1,10 +1,16 @@
 //! What goes in comes out.
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use loushan_schemas::kind::Kind;
 use loushan_schemas::reading::{Body, Water};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::query::{Bounds, Which};
+use super::super::scan::Wanted;
 use super::super::schema::{ROW_GROUP_ROWS, Table};
 use super::super::{decode, write};
 use super::support::{
@@ -186,4 +192,40 @@ fn one_devices_rows_are_found_among_many_pages_and_row_groups() {
     let count = driven.store.count(Some(Kind::Smoke), DAY + 100, DAY + 130_100).unwrap();
     assert_eq!(count, 130_000);
     assert_eq!(exported(&driven.store, 139).len(), 1000);
+    // Whoever takes turns does so after each row group, though there is nothing to be had.
+    let nowhere = Arc::new(HashSet::from([(0, 0)]));
+    let files = driven.store.0.state.read().files.files.clone();
+    let file = files.values().next().unwrap();
+    let wanted = Wanted { moments: Some(&nowhere), ..Wanted::rows(&[]) };
+    let steps: Vec<_> = driven.store.0.files.read(file, wanted).unwrap().collect();
+    assert_eq!(steps.len(), 2);
+    assert!(steps.iter().all(|step| step.as_ref().unwrap().num_rows() == 0));
+}
+
+#[test]
+fn a_slow_export_does_not_hold_what_was_in_memory() {
+    let mut driven = Driven::open(SimIo::new());
+    driven.push(&[frame(1, vec![row(Kind::Smoke, 1, 1, DAY)])]);
+    driven.flush().unwrap();
+    let in_memory = {
+        let frame = frame(2, vec![row(Kind::Smoke, 2, 1, DAY)]);
+        driven.push(std::slice::from_ref(&frame));
+        Arc::downgrade(&frame)
+    };
+    let store = driven.store.clone();
+    let mut batches = 0;
+    let bounds = Bounds::default();
+    let each = &mut |batch: arrow_array::RecordBatch| {
+        if batch.num_rows() > 0 {
+            batches += 1;
+        }
+        if batches == 2 {
+            // Whoever asked takes its time with the file's rows; meanwhile the store goes on.
+            driven.flush().unwrap();
+            assert!(in_memory.upgrade().is_none());
+        }
+        ControlFlow::Continue(())
+    };
+    store.stream(Kind::Smoke, &Which::default(), &bounds, each).unwrap();
+    assert_eq!(batches, 2);
 }

@@ -12,7 +12,9 @@
 //! An increase is spread evenly over the time between its two readings, so that bins say together
 //! exactly what was counted, and a gap is neither a lull nor a burst at its end. Of a pair that reaches
 //! over an end of the span the part inside counts; therefore spans that follow each other add up to
-//! the whole. For that, readings up to [`REACH_MS`] outside of the span are looked at.
+//! the whole. For that, readings up to [`REACH_MS`] outside of the span are looked at. A silence that is
+//! longer than that counts where both its ends are seen: in the span that has it whole, or one of its
+//! ends and the other within reach; days within it have nothing, and do not add up to it.
 //!
 //! A rate is an increase over the time *that is known of*: the time after a reset, before the first
 //! reading and after the last has none. A group's rate is the sum of its devices'. To which station an
@@ -21,7 +23,7 @@
 //! # Memory
 //! Values are kept by device until all its readings are there. When they are more than the budget
 //! allows, the devices with the greatest numbers are let go and looked at in a further pass; files are
-//! sorted by device, so a pass reads little that another one reads as well.
+//! sorted by device, so a pass begins at its first device's page and ends with its last one's.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,8 @@ use loushan_schemas::field::{Counter, Field};
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::{WATER_MODULUS_L, WATER_Q4_L_H};
 
+use super::super::super::scan::Range;
+use super::super::super::schema as col;
 use super::columns::{Columns, Place, Plan};
 use super::{Aggregate, Asked, BATCH_ROWS, By, QueryError, Which, read};
 
@@ -185,7 +189,11 @@ fn gather(
         plan.lsn = true;
         plan.station |= needs_station;
         let Asked { store, bounds, names, budget, .. } = &mut *asked;
-        read(store, bounds, &file, which, &plan.columns(field.name), |batch| {
+        let mut ranges = which.ranges(&file);
+        if series.low > 0 && kind != Kind::StationStatus {
+            ranges.push(Range { column: col::IMEI, low: series.low.into(), high: i128::MAX });
+        }
+        read(store, bounds, &file, which, &ranges, &plan.columns(field.name), |batch| {
             let Some(columns) = Columns::of(batch, field, plan)? else { return Ok(false) };
             let mut named: (&str, u64) = ("", 0);
             columns.each_value(which, |i, at_ms, value| {
