@@ -1,6 +1,7 @@
 //! Decode, normalize, log, store: the acknowledged path, its sinks and its HTTP side.
 
 mod ack;
+pub mod alarm;
 pub mod ask;
 mod causes;
 pub mod clock;

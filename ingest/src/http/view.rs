@@ -9,6 +9,7 @@ use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
 use serde_json::Value;
 
+use crate::alarm::Alarms;
 use crate::ask::Place;
 use crate::commands::Commands;
 use crate::readiness::Readiness;
@@ -29,6 +30,11 @@ pub trait View: Send + Sync + 'static {
 
     /// Commands to stations, where there is a way to them.
     fn commands(&self) -> Option<&Commands> {
+        None
+    }
+
+    /// The alarms; `None` where they are switched off.
+    fn alarms(&self) -> Option<&Alarms> {
         None
     }
 
