@@ -1,6 +1,6 @@
 // Numbers, lengths and times as people read them, in the language that is spoken.
 
-import { t, tag } from "./i18n.js";
+import { current, t, tag } from "./i18n.js";
 import { h } from "./dom.js";
 
 const ZONE = "loushan.zone";
@@ -30,7 +30,9 @@ export function number(value, digits = 0) {
 export function short(value) {
   if (!known(value)) return t("none");
   if (Math.abs(value) < 100_000) return number(value, Math.abs(value) < 10 ? 1 : 0);
-  return formatter(Intl.NumberFormat, { notation: "compact", maximumFractionDigits: 1 }).format(value);
+  // British "m" would be read as milli.
+  const compact = { notation: "compact", maximumFractionDigits: 1 };
+  return new Intl.NumberFormat(current() === "zh" ? "zh-CN" : "en-US", compact).format(value);
 }
 
 /** A share of one as percent. */

@@ -54,7 +54,7 @@ export class Tile {
     this.element = h(
       "section",
       { class: "tile" },
-      h("h3", null, name),
+      h("h2", null, name),
       h("div", { class: "figure" }, this.#figure, " ", this.#unit),
       this.#spark,
       this.#note,

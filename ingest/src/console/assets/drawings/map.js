@@ -21,17 +21,20 @@ export class CityMap {
   #svg = s("svg", { class: "map", role: "group", preserveAspectRatio: "xMidYMid meet" });
   #ground = s("g", { "aria-hidden": "true" });
   #points = s("g");
+  #names = s("g", { class: "names", "aria-hidden": "true" });
   #places = new Map();
   #world = { x: 0, y: 0, w: WORLD, h: WORLD };
   #box = this.#world;
   #drag = null;
+  /** Units of the drawing that are one pixel. */
+  #unit = 1;
 
   /** `link(name)` is where a station leads, `label(name)` says what is known of it, `look(name)` is told who is looked at. */
   constructor({ link, label, look }) {
     this.link = link;
     this.label = label;
     attribute(this.#svg, "aria-label", t("map.label"));
-    this.#svg.append(this.#ground, this.#points);
+    this.#svg.append(this.#ground, this.#points, this.#names);
     const zoom = (factor) => () => this.#zoom(factor);
     this.element = h(
       "div",
@@ -94,14 +97,15 @@ export class CityMap {
           },
           circle,
         );
-        return [station.station, { link, circle, x: x(station.lon), y: y(station.lat), rate: 0 }];
+        return [station.station, { link, circle, x: x(station.lon), y: y(station.lat), radius: LEAST }];
       }),
     );
     replace(
       this.#points,
       [...this.#places.values()].map(({ link }) => link),
     );
-    replace(this.#ground, graticule([south, north], [west, east], x, y, this.#world), areas(placed, x, y));
+    replace(this.#ground, graticule([south, north], [west, east], x, y, this.#world));
+    replace(this.#names, areas(placed, x, y));
     const [first] = this.#places.values();
     if (first) attribute(first.link, "tabindex", 0);
     this.#show(this.#world);
@@ -117,16 +121,11 @@ export class CityMap {
     const place = this.#places.get(name);
     if (place === undefined) return;
     attribute(place.link, "data-station-state", state);
-    if (place.rate !== rate) {
-      place.rate = rate;
-      attribute(place.circle, "r", radius(rate) * this.#unit);
-    }
-  }
-
-  /** Units of the drawing that are one pixel. */
-  get #unit() {
-    const { clientWidth, clientHeight } = this.#svg;
-    return Math.max(this.#box.w / (clientWidth || WORLD), this.#box.h / (clientHeight || WORLD));
+    const radius = radiusOf(rate);
+    if (place.radius === radius) return;
+    place.radius = radius;
+    // Not asked of the drawing: that would lay it out anew for each station.
+    attribute(place.circle, "r", radius * this.#unit);
   }
 
   #show(box) {
@@ -136,10 +135,13 @@ export class CityMap {
     this.#sizes();
   }
 
+  /** Points and letters have the same size on the screen, however far it is zoomed in. */
   #sizes() {
-    const unit = this.#unit;
-    for (const { circle, rate } of this.#places.values()) attribute(circle, "r", radius(rate) * unit);
-    for (const words of this.#ground.querySelectorAll("text")) attribute(words, "font-size", 12 * unit);
+    const { clientWidth, clientHeight } = this.#svg;
+    const unit = Math.max(this.#box.w / (clientWidth || WORLD), this.#box.h / (clientHeight || WORLD));
+    this.#unit = unit;
+    for (const { circle, radius } of this.#places.values()) attribute(circle, "r", radius * unit);
+    for (const words of this.#svg.querySelectorAll("text")) attribute(words, "font-size", 12 * unit);
   }
 
   /** Zooms around a point, else around the middle. */
@@ -224,8 +226,9 @@ export class CityMap {
   }
 }
 
-function radius(rate) {
-  return Math.min(MOST, LEAST + Math.sqrt(Math.max(0, rate)) * 1.6);
+/** In whole pixels: a load that trembles is not drawn again. */
+function radiusOf(rate) {
+  return Math.round(Math.min(MOST, LEAST + Math.sqrt(Math.max(0, rate)) * 1.6));
 }
 
 function ends(values) {

@@ -120,6 +120,7 @@ export const words = {
   "share.used": "Share",
   key: "Key",
   today: "Today",
+  figure: "Figure",
   least: "least",
   mean: "mean",
   greatest: "greatest",
@@ -317,7 +318,6 @@ export const words = {
   "chart.keys":
     "Left and right arrow keys read values, plus and minus zoom. The table below has the same values.",
   "chart.table": "As a table",
-  "chart.time": "Time",
   "chart.more": "and {n} older ones, which the export has",
   "chart.gap": "Nothing came for longer than usual",
   "chart.empty": "Nothing in this span",

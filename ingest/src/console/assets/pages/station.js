@@ -189,8 +189,8 @@ function levels(radio) {
           h(
             "tr",
             null,
-            ["", "least", "mean", "greatest", "devices"].map((head, at) =>
-              h("th", { scope: "col", class: at > 0 ? "n" : null }, head && t(head)),
+            ["figure", "least", "mean", "greatest", "devices"].map((head, at) =>
+              h("th", { scope: "col", class: at > 0 ? "n" : null }, t(head)),
             ),
           ),
         ),
