@@ -73,7 +73,7 @@ export function length(ms) {
 /** How long ago a moment was. */
 export function ago(ms, now = Date.now()) {
   if (!known(ms)) return t("never");
-  return t("ago", { length: length(Math.max(0, now - ms)) });
+  return now - ms < 1000 ? t("just.now") : t("ago", { length: length(now - ms) });
 }
 
 /** Whose clock is shown: `viewer` or `city`. */

@@ -137,7 +137,7 @@ function fillCell(cell, column, row) {
     const ms = column.time(row);
     if (cell.dataset.ms === String(ms)) return;
     cell.dataset.ms = String(ms);
-    replace(cell, time(ms));
+    replace(cell, ms === null || ms === undefined ? null : time(ms));
     return;
   }
   const words = column.text(row);
