@@ -7,11 +7,13 @@ mod causes;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod console;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
 pub mod io;
+pub mod live;
 pub mod lock;
 pub mod pipeline;
 pub mod readiness;

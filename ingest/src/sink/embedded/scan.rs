@@ -29,6 +29,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::QueryError;
 use super::block::BlockFile;
 use super::manifest::FileEntry;
+use super::query::Among;
 use super::schema::{EFFECTIVE, LSN, STATION};
 use crate::io::Io;
 
@@ -73,6 +74,8 @@ pub(super) struct Wanted<'a> {
     pub(super) ranges: &'a [Range],
     /// Rows of this station.
     pub(super) station: Option<&'a StationId>,
+    /// Rows of one of these.
+    pub(super) among: Option<&'a Among>,
     /// Rows of these moments, by effective time in microseconds and lsn.
     pub(super) moments: Option<&'a Arc<HashSet<(i64, u64)>>>,
     /// These columns, or all. One that the file is too old to have is left out.
@@ -89,6 +92,7 @@ impl<'a> Wanted<'a> {
         Self {
             ranges,
             station: None,
+            among: None,
             moments: None,
             columns: None,
             sifted: true,
@@ -165,6 +169,7 @@ impl Files {
         if wanted.sifted {
             let mut sieves: Vec<_> = wanted.ranges.iter().map(|r| sieve(&schema, *r)).collect();
             sieves.extend(wanted.station.map(|station| station_sieve(&schema, station)));
+            sieves.extend(wanted.among.map(|among| among_sieve(&schema, among)));
             sieves.extend(wanted.moments.map(|moments| moment_sieve(&schema, moments)));
             builder = builder.with_row_filter(RowFilter::new(sieves));
         }
@@ -281,11 +286,24 @@ fn sieve(schema: &SchemaDescriptor, range: Range) -> Box<dyn ArrowPredicate> {
 
 fn station_sieve(schema: &SchemaDescriptor, station: &StationId) -> Box<dyn ArrowPredicate> {
     let station = station.clone();
+    text_sieve(schema, move |text| text == station.as_str())
+}
+
+fn among_sieve(schema: &SchemaDescriptor, among: &Among) -> Box<dyn ArrowPredicate> {
+    let among = Arc::clone(among);
+    text_sieve(schema, move |text| among.contains(text))
+}
+
+/// Rows of whose stations this is true.
+fn text_sieve(
+    schema: &SchemaDescriptor,
+    is_wanted: impl Fn(&str) -> bool + Send + 'static,
+) -> Box<dyn ArrowPredicate> {
     let mask = ProjectionMask::columns(schema, [STATION]);
     Box::new(ArrowPredicateFn::new(mask, move |batch| {
         let column = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
         let column = column.ok_or_else(|| unfit(STATION, "no text"))?;
-        let same = |i: usize| Some(column.is_valid(i) && column.value(i) == station.as_str());
+        let same = |i: usize| Some(column.is_valid(i) && is_wanted(column.value(i)));
         Ok(BooleanArray::from_iter((0..column.len()).map(same)))
     }))
 }

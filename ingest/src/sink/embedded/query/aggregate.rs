@@ -296,12 +296,10 @@ fn read(
 ) -> Result<(), QueryError> {
     let ranges = which.ranges(file);
     let wanted = Wanted {
-        ranges: &ranges,
-        station: which.station.as_ref(),
-        moments: None,
         columns: Some(columns),
         sifted: false,
         batch_rows: BATCH_ROWS,
+        ..which.wanted(&ranges)
     };
     let mut scan = store.0.files.read(file, wanted)?;
     loop {
