@@ -1,5 +1,5 @@
 // The console's parts that need no page, tried in the browser that will run them. The value of this expression
-// is a list of what failed; see tests/console.rs.
+// is a list of what failed; see tests/console.
 (async () => {
   const at = (path) => import(`/console/${path}`)
   const [{ Parser, pause, Stream }, scale, points, format, dom] = await Promise.all(
