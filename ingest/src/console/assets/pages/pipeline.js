@@ -130,13 +130,12 @@ export async function show(page) {
     const head = h("summary");
     const body = h("div", { class: "page" });
     const element = h("details", { "data-reason": name }, head, body);
-    element.update = ({ count, rate, examples }) => {
+    element.update = ({ count, examples }) => {
       text(
         head,
         t("reject.count", {
           what: fields.reject(name) ?? label?.en,
           n: number(count),
-          rate: number(rate, 2),
         }),
       );
       list(

@@ -115,27 +115,14 @@ export async function show(page) {
   });
 }
 
-function aboutStation({ station, born_or_died_ms: born, last_will: will, connection }) {
+function aboutStation({ station, born_or_died_ms: born, last_will: will, connected }) {
   return facts([
-    [
-      t("connection"),
-      connection === null
-        ? null
-        : badge(
-            connection.connected ? "good" : "bad",
-            t(connection.connected ? "connected" : "disconnected"),
-          ),
-    ],
+    [t("connection"), badge(connected ? "good" : "bad", t(connected ? "connected" : "disconnected"))],
     [t("heard"), h("span", null, time(station.last_received_ms), ` · ${ago(station.last_received_ms)}`)],
     [t(station.online === false ? "died" : "born"), born === null ? null : time(born, true)],
     [t("session"), station.session],
     [t("firmware"), station.firmware],
-    [
-      t("will"),
-      will === null
-        ? t("will.none")
-        : h("span", null, h("code", null, will.topic), ` · ${word("will", will.said)}`),
-    ],
+    [t("will"), will === null ? t("will.none") : time(will.at_ms, true)],
     [t("area"), [station.area, station.region].filter(Boolean).join(" · ")],
     [
       t("project"),
