@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::connection::Debts;
 use crate::handler::PublishHandler;
+use crate::latency::Latencies;
 use crate::listen::{self, Entrance, Listener};
 use crate::metrics::Metrics;
 use crate::parcel::Parcels;
@@ -83,6 +84,27 @@ pub struct Health {
     pub router_running: bool,
     /// How often the router failed and was started again.
     pub router_restarts: u64,
+}
+
+/// What the broker holds now, and may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Connections that are open.
+    pub connections: usize,
+    /// Publishes taken and not answered.
+    pub in_flight_publishes: usize,
+    /// Their bytes…
+    pub in_flight_bytes: usize,
+    /// …and their bound.
+    pub in_flight_limit: usize,
+    /// Bytes read of incomplete packets, and not yet taken by clients…
+    pub buffer_bytes: usize,
+    /// …and their bound.
+    pub buffer_limit: usize,
+    /// Bytes of wills…
+    pub will_bytes: usize,
+    /// …and their bound.
+    pub will_limit: usize,
 }
 
 /// An MQTT broker; see the crate's documentation.
@@ -187,6 +209,34 @@ impl Broker {
     pub fn health(&self) -> Health {
         let (router_running, router_restarts) = self.shared.router.health();
         Health { router_running, router_restarts }
+    }
+
+    /// What the broker holds now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let shared = &self.shared;
+        Load {
+            connections: shared.registry.counts().0,
+            in_flight_publishes: shared.in_flight_publishes.load(Ordering::Relaxed),
+            in_flight_bytes: shared.in_flight.used(),
+            in_flight_limit: shared.config.total_in_flight_bytes,
+            buffer_bytes: shared.buffers.used(),
+            buffer_limit: shared.config.total_buffer_bytes,
+            will_bytes: shared.wills.used(),
+            will_limit: shared.config.total_will_bytes,
+        }
+    }
+
+    /// Whether a client with that id is connected.
+    #[must_use]
+    pub fn is_connected(&self, client_id: &str) -> bool {
+        self.shared.registry.is_connected(client_id)
+    }
+
+    /// How long acknowledgements took, from the arrival of the PUBLISH.
+    #[must_use]
+    pub fn ack_latencies(&self) -> Arc<Latencies> {
+        Arc::clone(&self.shared.metrics.ack_latencies)
     }
 
     /// Ends the router's thread as a panic of its own would. It stays so until what is returned is

@@ -19,6 +19,7 @@ mod fanout;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handler;
+pub mod latency;
 mod link;
 pub mod listen;
 mod message;
@@ -35,4 +36,4 @@ mod topic;
 mod will;
 mod wire;
 
-pub use broker::{Broker, Health, ShutdownReport};
+pub use broker::{Broker, Health, Load, ShutdownReport};

@@ -368,7 +368,7 @@ impl Link {
         if pending.qos != QoS::AtMostOnce && !self.failed[lane] {
             self.send_ack(pending.id, pending.qos, acknowledgement, out);
             let latency = now.saturating_duration_since(pending.received);
-            self.shared.metrics.ack_latency.record(latency.as_secs_f64());
+            self.shared.metrics.acknowledged(latency);
         }
         let Some(message) = pending.message else { return Ok(()) };
         if pending.qos != QoS::ExactlyOnce || self.is_first_showing(pending.id, &message) {

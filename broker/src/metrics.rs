@@ -1,6 +1,11 @@
 //! The broker's figures, registered once; labels come from the closed lists below.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::latency::Latencies;
 
 /// Handles, so that counting costs no look-up.
 #[derive(Clone)]
@@ -14,7 +19,9 @@ pub(crate) struct Metrics {
     pub(crate) acks_success: Counter,
     pub(crate) acks_partial: Counter,
     pub(crate) acks_rejected: Counter,
-    pub(crate) ack_latency: Histogram,
+    ack_latency: Histogram,
+    /// The same, for who wants the last seconds.
+    pub(crate) ack_latencies: Arc<Latencies>,
     pub(crate) in_flight_publishes: Gauge,
     pub(crate) in_flight_bytes: Gauge,
     pub(crate) live_feed_dropped: Counter,
@@ -45,6 +52,7 @@ impl Metrics {
             acks_partial: ack("partly_rejected"),
             acks_rejected: ack("rejected"),
             ack_latency: histogram!("loushan_ack_latency_seconds"),
+            ack_latencies: Arc::default(),
             in_flight_publishes: gauge!("loushan_in_flight_publishes"),
             in_flight_bytes: gauge!("loushan_in_flight_bytes"),
             live_feed_dropped: counter!("loushan_live_feed_dropped_total"),
@@ -60,6 +68,12 @@ impl Metrics {
             subscriptions_denied: counter!("loushan_subscriptions_denied_total"),
             deliveries_denied: counter!("loushan_deliveries_denied_total"),
         }
+    }
+
+    /// A publish was acknowledged.
+    pub(crate) fn acknowledged(&self, took: Duration) {
+        self.ack_latency.record(took.as_secs_f64());
+        self.ack_latencies.record(took);
     }
 
     /// What came of a socket; `result` is one of `accepted`, `refused`, `invalid`, `timeout`, `full`,

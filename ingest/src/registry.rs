@@ -8,6 +8,7 @@
 //! Late data never sets a clock back: a device's latest reading moves only forward in effective
 //! time, and a death is believed only of the session that was born last.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ use parking_lot::RwLock;
 use crate::pipeline::decode::{Decoded, decode};
 use crate::pipeline::frame::DurableFrame;
 
+mod csv_file;
+mod projects;
+mod projects_csv;
 mod results;
 mod snapshot;
 mod stations_csv;
@@ -30,8 +34,9 @@ mod stations_csv;
 #[cfg(test)]
 mod tests;
 
+pub use csv_file::{BadLine, Loaded};
+pub use projects::{Project, Quota, QuotaState, Today};
 use results::Results;
-pub use stations_csv::{BadLine, Loaded};
 
 /// Bytes of a station in memory, about: names, counts and its latest status.
 const STATION_BYTES: usize = 1024;
@@ -98,6 +103,8 @@ pub struct Station {
     pub rejected: u64,
     /// Its own latest figures.
     pub status: Option<Box<Row>>,
+    /// What came of it on the day it was heard last.
+    pub today: Today,
 }
 
 impl Station {
@@ -115,6 +122,7 @@ impl Station {
             duplicates: 0,
             rejected: 0,
             status: None,
+            today: Today::default(),
         }
     }
 }
@@ -138,6 +146,8 @@ pub struct Registry {
     stations: RwLock<HashMap<StationId, Station>>,
     /// Shared, so that who asks for all of them takes them without copying any.
     devices: RwLock<HashMap<Imei, Arc<Row>>>,
+    /// By project.
+    quotas: RwLock<BTreeMap<String, Quota>>,
     results: Results,
     limits: RegistryLimits,
 }
@@ -146,8 +156,13 @@ impl Registry {
     /// A registry that knows nothing.
     #[must_use]
     pub fn new(limits: RegistryLimits) -> Self {
-        let (stations, devices) = (RwLock::default(), RwLock::default());
-        Self { stations, devices, results: Results::default(), limits }
+        Self {
+            stations: RwLock::default(),
+            devices: RwLock::default(),
+            quotas: RwLock::default(),
+            results: Results::default(),
+            limits,
+        }
     }
 
     /// All stations, by name.
@@ -162,6 +177,11 @@ impl Registry {
     #[must_use]
     pub fn station(&self, station: &StationId) -> Option<Station> {
         self.stations.read().get(station).cloned()
+    }
+
+    /// Hands over each station, in no order. The lock is held meanwhile: `each` is to be quick.
+    pub fn each_station(&self, each: &mut dyn FnMut(&Station)) {
+        self.stations.read().values().for_each(each);
     }
 
     /// A device's latest reading, by effective time.
@@ -239,6 +259,7 @@ impl Registry {
         }
         station.last_heard = station.last_heard.max(Some(frame.received));
         station.readings += frame.rows.len() as u64;
+        station.today.count(frame.received, frame.rows.len() as u64, frame.payload.len() as u64);
         station.duplicates += u64::from(frame.duplicates);
         let real = |reason: RejectReason| reason != RejectReason::UnknownFields;
         station.rejected += frame.rejects.iter().filter(|r| real(r.reason)).count() as u64;

@@ -12,6 +12,7 @@
 pub mod field;
 pub mod ids;
 pub mod kind;
+pub mod label;
 pub mod limits;
 pub mod model;
 pub mod quality;

@@ -36,13 +36,13 @@ struct Place {
 pub(super) struct AddArgs {
     /// The user's name; a station's is its client id, too.
     name: String,
-    /// station, operator or admin.
+    /// station, project, operator or admin.
     #[arg(long)]
     role: RoleName,
     /// Where a station stands.
     #[arg(long)]
     region: Option<String>,
-    /// The pilot project that a station belongs to.
+    /// The pilot project that a station belongs to, or that a project's reader watches.
     #[arg(long)]
     project: Option<String>,
     /// Take the password from standard input, up to its first line's end, instead of asking.
@@ -116,6 +116,7 @@ fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
         };
         let project = match &user.role {
             Role::Station(scope) => scope.project.as_ref().map(|name| format!("  project={name}")),
+            Role::Project(name) => Some(format!("  project={name}")),
             _ => None,
         };
         let by = if user.hash.is_some() { "password" } else { "certificate" };

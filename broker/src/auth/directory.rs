@@ -28,7 +28,7 @@ use super::files::{AuthConfig, Book, LoadError, Stamps};
 use super::jwt::{Bearer, TokenError, looks_like_token};
 use super::live::{All, Basis, Live, may_be_called};
 use super::password::{Passwords, Verdict};
-use super::role::Role;
+use super::role::{Projects, Role};
 use super::{Authority, Claim, Credentials, Grant, Refusal};
 
 /// How often the files are looked at.
@@ -95,6 +95,14 @@ impl Directory {
             fault: Mutex::default(),
             config,
         })
+    }
+
+    /// The same, told by `projects` which stations are a project's. Without it nobody who watches one
+    /// project gets any message.
+    #[must_use]
+    pub fn with_projects(self, projects: Projects) -> Self {
+        let _first = self.live.projects.set(projects);
+        self
     }
 
     /// Reads the files again, and disconnects who is no longer allowed. Blocks.
@@ -317,7 +325,7 @@ impl Directory {
         let claim = match role {
             Role::Station(_) => Claim::Name,
             Role::Admin => Claim::Any,
-            Role::Operator | Role::Anonymous => Claim::Own,
+            Role::Project(_) | Role::Operator | Role::Anonymous => Claim::Own,
         };
         let live = self.live.enter(credentials.client_id, user.clone(), basis, role);
         // After it has entered: a reload either finds it there or is found here.

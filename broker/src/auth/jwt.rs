@@ -6,12 +6,12 @@
 //! | claim | |
 //! |---|---|
 //! | `sub` | the user's name, required |
-//! | `role` | `station`, `operator` or `admin`, required |
+//! | `role` | `station`, `project`, `operator` or `admin`, required |
 //! | `exp` | required; the client is disconnected when it is over |
 //! | `nbf` | not before, if there |
 //! | `region` | of a station, required |
 //! | `station` | its name, if it is not `sub` |
-//! | `project` | of a station, if there |
+//! | `project` | of a station, if there; of a project's reader, required |
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -295,6 +295,12 @@ fn bearer(
         return Err(error(&"sub is not 1 to 128 bytes without control characters"));
     }
     let role = match claims.role.parse::<RoleName>().map_err(|e| error(&e))? {
+        RoleName::Project => {
+            let project = claims.project.filter(|project| !project.is_empty());
+            Role::Project(
+                project.ok_or_else(|| error(&"a project's reader needs its project"))?.into(),
+            )
+        }
         RoleName::Operator => Role::Operator,
         RoleName::Admin => Role::Admin,
         RoleName::Anonymous => return Err(error(&"a token is somebody's")),

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::files::Book;
 use super::filter::Names;
 use super::jwt::Fingerprint;
 use super::password::PasswordHash;
-use super::role::Role;
+use super::role::{Projects, Role};
 use super::users::User;
 
 /// By what a client was let in, as far as it can be taken back.
@@ -62,6 +62,8 @@ struct Now {
 pub(super) struct All {
     next: AtomicU64,
     clients: Mutex<HashMap<u64, Weak<Live>>>,
+    /// Which stations are whose, where somebody says so.
+    pub(super) projects: OnceLock<Projects>,
 }
 
 impl All {
@@ -164,7 +166,9 @@ impl Rights for Live {
     }
 
     fn may_receive(&self, topic: &str) -> bool {
-        self.may(|acl, subject| acl.receive(topic, subject), |role| role.may_subscribe(topic))
+        let projects = self.all.projects.get();
+        let by_role = |role: &Role| role.may_receive(topic, projects);
+        self.may(|acl, subject| acl.receive(topic, subject), by_role)
     }
 }
 

@@ -24,7 +24,7 @@ pub use directory::{Directory, Identity, Reloaded, WallClock};
 pub use files::{AuthConfig, LoadError};
 pub use jwt::{JwtConfig, JwtKeys, KeysError};
 pub use password::{HashError, MAX_PASSWORD, NoSecrets, PasswordError, PasswordHash};
-pub use role::{Role, RoleName, StationScope, UnknownRole};
+pub use role::{Projects, Role, RoleName, StationScope, UnknownRole};
 pub use secret::BearerToken;
 pub use users::{User, UserError, Users, UsersError};
 

@@ -3,23 +3,33 @@
 //! | role | publishes | subscribes |
 //! |---|---|---|
 //! | `station` | below its own `nb1/{region}/{station}/u/`, and to `…/state` | to its own `…/d` |
+//! | `project` | nothing | to what its own project's stations publish, by any filter below `nb1/` |
 //! | `operator` | to everything but what is below `nb1/` | to everything, `$SYS` too |
 //! | `admin` | to everything | to everything, `$SYS` too |
 //! | `anonymous` | to everything | to everything, `$SYS` too |
+//!
+//! Which stations are a project's is told by whoever owns the broker ([`Projects`]): of the others a
+//! reader gets nothing, whatever it has subscribed to.
 //!
 //! Below `$SYS/` nobody publishes, whatever a role or rule says: what is there is the broker's to say.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use loushan_schemas::ids::{Region, StationId};
 use loushan_schemas::topic::{Channel, ROOT};
+
+/// The project of a station, by the station's name; `None` where it has none.
+pub type Projects = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// A kind of client, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoleName {
     /// A base station, or a device that publishes for itself.
     Station,
+    /// Watches one project.
+    Project,
     /// Watches.
     Operator,
     /// Acts.
@@ -34,6 +44,7 @@ impl RoleName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Station => "station",
+            Self::Project => "project",
             Self::Operator => "operator",
             Self::Admin => "admin",
             Self::Anonymous => "anonymous",
@@ -51,7 +62,7 @@ impl FromStr for RoleName {
     type Err = UnknownRole;
 
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        [Self::Station, Self::Operator, Self::Admin, Self::Anonymous]
+        [Self::Station, Self::Project, Self::Operator, Self::Admin, Self::Anonymous]
             .into_iter()
             .find(|role| role.as_str() == text)
             .ok_or_else(|| UnknownRole(text.chars().take(40).collect()))
@@ -60,7 +71,7 @@ impl FromStr for RoleName {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no role; there are station, operator and admin")]
+#[error("{0:?} is no role; there are station, project, operator and admin")]
 pub struct UnknownRole(String);
 
 /// A role that somebody has.
@@ -68,6 +79,8 @@ pub struct UnknownRole(String);
 pub enum Role {
     /// A station, with its place among the topics.
     Station(StationScope),
+    /// See [`RoleName::Project`]: the project that it watches.
+    Project(Arc<str>),
     /// See [`RoleName::Operator`].
     Operator,
     /// See [`RoleName::Admin`].
@@ -106,6 +119,7 @@ impl Role {
     pub const fn name(&self) -> RoleName {
         match self {
             Self::Station(_) => RoleName::Station,
+            Self::Project(_) => RoleName::Project,
             Self::Operator => RoleName::Operator,
             Self::Admin => RoleName::Admin,
             Self::Anonymous => RoleName::Anonymous,
@@ -118,15 +132,30 @@ impl Role {
             Self::Station(scope) => scope
                 .own(topic)
                 .is_some_and(|rest| rest == Channel::State.suffix() || rest.starts_with("u/")),
+            Self::Project(_) => false,
             Self::Operator => topic.split('/').next() != Some(ROOT),
             Self::Admin | Self::Anonymous => true,
         }
     }
 
-    /// Whether the role lets its owner subscribe to the filter, or get a message to the topic.
+    /// Whether the role lets its owner get a message to the topic.
+    pub(super) fn may_receive(&self, topic: &str, projects: Option<&Projects>) -> bool {
+        let Self::Project(own) = self else { return self.may_subscribe(topic) };
+        // nb1/{region}/{station}/…
+        let mut levels = topic.split('/');
+        let (root, station) = (levels.next(), levels.nth(1));
+        root == Some(ROOT)
+            && station.zip(projects).is_some_and(|(station, projects)| {
+                projects(station).is_some_and(|project| *project == **own)
+            })
+    }
+
+    /// Whether the role lets its owner subscribe to the filter.
     pub(super) fn may_subscribe(&self, filter: &str) -> bool {
         match self {
             Self::Station(scope) => scope.own(filter) == Some(Channel::Command.suffix()),
+            // What is not its project's is held back message by message.
+            Self::Project(_) => filter.split('/').next() == Some(ROOT),
             Self::Operator | Self::Admin | Self::Anonymous => true,
         }
     }
@@ -164,6 +193,24 @@ mod tests {
         for filter in ["nb1/xinpu/bs0001/#", "nb1/xinpu/+/d", "nb1/xinpu/bs0002/d", "#", "a"] {
             assert!(!role.may_subscribe(filter), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_projects_reader_gets_its_own_stations_messages_and_publishes_nothing() {
+        let role = Role::Project("water".into());
+        let projects: Projects = Arc::new(|station| (station == "bs1").then(|| "water".to_owned()));
+        for filter in ["nb1/#", "nb1/+/+/u/t", "nb1/xinpu/bs2/state"] {
+            assert!(role.may_subscribe(filter), "{filter}");
+        }
+        for filter in ["#", "+/xinpu/bs1/u/t", "$SYS/#", "home/lamp", "nb10/x"] {
+            assert!(!role.may_subscribe(filter), "{filter}");
+        }
+        assert!(role.may_receive("nb1/xinpu/bs1/u/t", Some(&projects)));
+        for topic in ["nb1/xinpu/bs2/u/t", "nb1/bs1", "nb1/bs1/x", "home/x/bs1", "$SYS/x/bs1"] {
+            assert!(!role.may_receive(topic, Some(&projects)), "{topic}");
+        }
+        assert!(!role.may_receive("nb1/xinpu/bs1/u/t", None), "nobody says whose it is");
+        assert!(!role.may_publish("home/lamp") && !role.may_publish("nb1/xinpu/bs1/d"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! bs0001 station region=xinpu project=water $argon2id$v=19$m=19456,t=2,p=1$…$…
 //! ada admin $argon2id$v=19$m=19456,t=2,p=1$…$…
 //! gate7 station region=xinpu -
+//! wang project project=water $argon2id$v=19$m=19456,t=2,p=1$…$…
 //! ```
 //!
 //! HASH is a PHC string of Argon2id, or `-` for a user who has no password and comes with a client
@@ -76,6 +77,11 @@ impl User {
                 })
             }
             (_, Some(_)) => return Err(UserError::Region),
+            (RoleName::Project, None) => {
+                let project = project.ok_or(UserError::NoProject)?;
+                check_name(project)?;
+                Role::Project(project.into())
+            }
             _ if project.is_some() => return Err(UserError::Region),
             (RoleName::Operator, None) => Role::Operator,
             (RoleName::Admin, None) => Role::Admin,
@@ -94,11 +100,14 @@ pub enum UserError {
     /// A station without its region.
     #[error("a station needs its region: region=…")]
     NoRegion,
+    /// A project's reader without it.
+    #[error("a project's reader needs its project: project=…")]
+    NoProject,
     /// Somebody else with one.
-    #[error("only a station has a region and a project")]
+    #[error("only a station has a region, and only a station or a project's reader a project")]
     Region,
     /// Nobody is written down as anonymous.
-    #[error("anonymous clients have no name; the roles are station, operator and admin")]
+    #[error("anonymous clients have no name; the roles are station, project, operator and admin")]
     Anonymous,
 }
 
@@ -198,6 +207,9 @@ impl fmt::Display for Users {
         f.write_str(HEADER)?;
         for (name, user) in &self.0 {
             write!(f, "{name} {}", user.role.name())?;
+            if let Role::Project(project) = &user.role {
+                write!(f, " project={project}")?;
+            }
             if let Role::Station(scope) = &user.role {
                 write!(f, " region={}", scope.region)?;
                 if let Some(project) = &scope.project {
@@ -273,10 +285,11 @@ mod tests {
     fn a_file_reads_back_as_it_was_written() {
         let text = format!(
             "# comment\n\nbs0001 station region=xinpu project=water {HASH}\n  ada admin {HASH}\n\
-             gate7 station region=xinpu -\nops operator -\n"
+             gate7 station region=xinpu -\nops operator -\nwang project project=water -\n"
         );
         let users = Users::parse(&text).unwrap();
-        assert_eq!(users.iter().count(), 4);
+        assert_eq!(users.iter().count(), 5);
+        assert_eq!(users.get("wang").unwrap().1.role, Role::Project("water".into()));
         let (_, station) = users.get("bs0001").unwrap();
         let Role::Station(scope) = &station.role else { panic!("{station:?}") };
         assert_eq!((scope.region.as_str(), scope.project.as_deref()), ("xinpu", Some("water")));
@@ -295,6 +308,7 @@ mod tests {
             (format!("bs0001 station region=Xinpu {HASH}"), "region \"Xinpu\" is not"),
             (format!("BS1 station region=xinpu {HASH}"), "station \"BS1\" is not"),
             (format!("ada admin region=xinpu {HASH}"), "only a station has a region"),
+            (format!("wang project {HASH}"), "a project's reader needs its project"),
             (format!("ada admin colour=red {HASH}"), "each once"),
             (format!("bs1 station region=a region=b {HASH}"), "each once"),
             (format!("ada admin {HASH}\nada operator {HASH}"), "line 2: the user \"ada\" is there"),

@@ -23,7 +23,7 @@ pub(super) fn each(
     let wanted = |row: &Row| {
         which.kind.is_none_or(|kind| row.reading.kind() == kind)
             && which.device.is_none_or(|device| row.reading.imei == Some(device))
-            && which.station.as_ref().is_none_or(|station| row.station == *station)
+            && which.is_of(row.station.as_str())
     };
     let mut last = as_of_lsn;
     let mut stopped = Ok(());

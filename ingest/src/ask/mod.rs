@@ -16,6 +16,7 @@ mod format;
 mod given;
 mod latest;
 mod page;
+mod parameters;
 mod question;
 mod table;
 #[cfg(test)]

@@ -64,8 +64,13 @@ fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
 
 /// Of everything but the span, which may have been told against now, and the limit.
 fn fingerprint(which: &Which, order: Order) -> u32 {
-    let Which { device, station, kind, min_quality, .. } = which;
-    crc32fast::hash(format!("{device:?} {station:?} {kind:?} {min_quality:?} {order:?}").as_bytes())
+    let Which { device, station, among, kind, min_quality, .. } = which;
+    let mut text = format!("{device:?} {station:?} {kind:?} {min_quality:?} {order:?}");
+    // As it was before there were projects, where there is none.
+    if let Some(among) = among {
+        among.iter().for_each(|name| text.extend([" ", name]));
+    }
+    crc32fast::hash(text.as_bytes())
 }
 
 #[cfg(test)]

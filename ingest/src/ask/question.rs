@@ -8,7 +8,8 @@ use super::format::Format;
 use super::given::{BadParameter, Given};
 use super::page;
 use crate::sink::embedded::{
-    Aggregate, Bins, By, Function, Order, Position, Silence, Which, field_of, is_numeric, schema_of,
+    Aggregate, Among, Bins, By, Function, Order, Position, Silence, Which, field_of, is_numeric,
+    schema_of,
 };
 
 /// Rows of one page: what a screen shows, and a bound on its memory.
@@ -87,6 +88,8 @@ pub struct Asked {
     pub question: Question,
     /// The answer's format.
     pub format: Format,
+    /// The project whose stations it is about, if one is named; see [`Asked::within`].
+    pub project: Option<String>,
 }
 
 impl Asked {
@@ -110,6 +113,8 @@ impl Asked {
             from_ms: from.unwrap_or(i64::MIN),
             to_ms: to.unwrap_or(i64::MAX),
             min_quality: given.quality()?.unwrap_or(Quality::Rejected),
+            // Nobody's, until somebody says which stations those of the project are.
+            among: given.text("project").map(|_| Among::default()),
             ..Which::default()
         };
         let question = match what {
@@ -120,9 +125,33 @@ impl Asked {
             What::Gaps => Question::Gaps(of_something(which)?, silence(given)?),
             What::Export => export(given, which)?,
         };
-        let asked = Self { format: format.unwrap_or_else(|| question.format()), question };
+        let format = format.unwrap_or_else(|| question.format());
+        let project = given.text("project").map(str::to_owned);
+        let asked = Self { question, format, project };
         asked.check_format(given)?;
         Ok(asked)
+    }
+
+    /// The question of only what came by these stations. Where a project is named it must be said which
+    /// they are: until then the answer is empty.
+    ///
+    /// # Errors
+    /// When a page is named that is of another question.
+    pub fn within(&mut self, given: &Given, stations: Among) -> Result<(), BadParameter> {
+        let which = match &mut self.question {
+            Question::History { which, order, after, .. } => {
+                which.among = Some(stations);
+                *after = page_of(given, which, *order)?;
+                return Ok(());
+            }
+            Question::Latest(which)
+            | Question::Seen(which)
+            | Question::Gaps(which, _)
+            | Question::Export(_, which, _) => which,
+            Question::Aggregate(question, _) => &mut question.which,
+        };
+        which.among = Some(stations);
+        Ok(())
     }
 
     /// Rows of a table are of one kind.
@@ -190,59 +219,6 @@ impl Question {
     }
 }
 
-impl What {
-    /// The parameters there are.
-    #[must_use]
-    pub const fn parameters(self) -> &'static [&'static str] {
-        match self {
-            Self::Latest => &["device", "station", "kind", "format"],
-            Self::History => &[
-                "device",
-                "station",
-                "kind",
-                "from",
-                "to",
-                "min_quality",
-                "order",
-                "limit",
-                "page",
-                "fields",
-                "format",
-            ],
-            Self::Aggregate => &[
-                "field",
-                "fn",
-                "every",
-                "zone",
-                "by",
-                "per",
-                "device",
-                "station",
-                "kind",
-                "from",
-                "to",
-                "min_quality",
-                "format",
-            ],
-            Self::Seen => &["device", "station", "kind", "format"],
-            Self::Gaps => &[
-                "device",
-                "station",
-                "kind",
-                "from",
-                "to",
-                "min_quality",
-                "longer_than",
-                "factor",
-                "format",
-            ],
-            Self::Export => {
-                &["kind", "device", "station", "from", "to", "min_quality", "fields", "format"]
-            }
-        }
-    }
-}
-
 fn of_something(which: Which) -> Result<Which, BadParameter> {
     if which.device.is_none() && which.station.is_none() {
         let error = "neither a device nor a station is named";
@@ -260,21 +236,26 @@ fn history(given: &Given, mut which: Which) -> Result<Question, BadParameter> {
     let order = given.word("order", &orders)?.unwrap_or(Order::OldestFirst);
     let named = given.number("limit", 1..=PAGE_ROWS)?;
     let (limit, limit_named) = (named.unwrap_or(PAGE_DEFAULT), named.is_some());
-    let after = match given.text("page") {
-        None => None,
-        Some(word) => {
-            let after = page::read(word, &mut which, order);
-            Some(after.ok_or_else(|| {
-                let error = "the page is none of this question";
-                let accepted =
-                    "next_page of the page before, with the other parameters as they were";
-                BadParameter::new("page", Some(word), error, accepted)
-            })?)
-        }
-    };
+    // Of a project the page is read when its stations are known: they are part of the question.
+    let after = if which.among.is_none() { page_of(given, &mut which, order)? } else { None };
     let fields = fields(given, which.kind)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     Ok(Question::History { which, order, after, limit, limit_named, fields })
+}
+
+/// Where the page before ended, if a page is named.
+fn page_of(
+    given: &Given,
+    which: &mut Which,
+    order: Order,
+) -> Result<Option<Position>, BadParameter> {
+    let Some(word) = given.text("page") else { return Ok(None) };
+    let after = page::read(word, which, order);
+    after.map(Some).ok_or_else(|| {
+        let error = "the page is none of this question";
+        let accepted = "next_page of the page before, with the other parameters as they were";
+        BadParameter::new("page", Some(word), error, accepted)
+    })
 }
 
 fn export(given: &Given, which: Which) -> Result<Question, BadParameter> {

@@ -1,6 +1,7 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
 mod front;
+mod live;
 mod store;
 
 use super::table::Default::{Is, Required, Unset};
@@ -353,16 +354,8 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
-    section(
-        "stations",
-        "What stands where.",
-        &[key(
-            "file",
-            Kind::Path,
-            Unset("stations.csv"),
-            "A CSV file: station, region, project, name, lat, lon, area. Not set: stations.csv in\nthe data folder, if there is one. Stations it does not name are taken in as unregistered.",
-        )],
-    ),
+    live::STATIONS,
+    live::LIVE,
     section(
         "tracing",
         "What the service says on standard error.",

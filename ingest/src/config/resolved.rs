@@ -15,6 +15,7 @@ use super::fault::{Fault, Faults, Origin};
 use super::raw::Raw;
 use super::table::Setting;
 use crate::http::{HttpLimits, QueryLimits};
+use crate::live::LiveLimits;
 use crate::pipeline::PipelineOptions;
 use crate::pipeline::decide::StateLimits;
 use crate::sink::dead_letter::DeadLetterConfig;
@@ -56,6 +57,10 @@ pub struct Config {
     pub dead_letter: DeadLetterConfig,
     /// The stations file, where one is set.
     pub stations_file: Option<PathBuf>,
+    /// The file of projects' quotas, where one is set.
+    pub projects_file: Option<PathBuf>,
+    /// The bounds of the live feed.
+    pub live: LiveLimits,
     /// How events are written.
     pub tracing: Tracing,
     /// How long an ordered stop may take.
@@ -206,6 +211,13 @@ fn resolve(raw: &Raw) -> Option<Config> {
             station_bytes: values.bytes("dead_letter.station_bytes")?,
         },
         stations_file: values.path("stations.file"),
+        projects_file: values.path("stations.projects_file"),
+        live: LiveLimits {
+            clients: values.count("live.clients")?,
+            history: values.count("live.history")?,
+            batch_bytes: values.count("live.batch_bytes")?,
+            reading_bytes: values.count("live.reading_bytes")?,
+        },
         tracing: Tracing {
             json: values.text("tracing.format")? == "json",
             level: values.text("tracing.level")?,

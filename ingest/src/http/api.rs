@@ -2,64 +2,50 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::{
-    Json, Router,
-    routing::{get, post},
-};
 use loushan_schemas::ids::{Imei, ImeiError};
+use loushan_schemas::row::Row;
 use serde_json::{Value, json};
 
 use super::App;
-use super::commands;
+use super::auth::Reader;
 use super::error::ApiError;
 use super::export::{self, What};
 use super::params::Params;
+use super::routes::Routes;
 use super::view::{View, ViewError};
+use super::{commands, devices, fields, kinds, live, pipeline, projects, stations};
+use crate::live::Scope;
 use crate::sink::SinkFigures;
 
-/// The routes, for the index page and for 404s.
-pub(super) const PATHS: &[&str] = &[
-    "/healthz",
-    "/readyz",
-    "/metrics",
-    "/api/v1/stations",
-    "/api/v1/stations/{station}/commands (POST)",
-    "/api/v1/stations/{station}/commands/{id}",
-    "/api/v1/devices/{imei}/latest",
-    "/api/v1/readings/count?kind=&from=&to=",
-    "/api/v1/readings/export?after_lsn=",
-    "/api/v1/dead-letters/export?after_lsn=",
-    "/api/v1/sinks",
-    "/api/v1/sinks/{sink}/pause (POST)",
-    "/api/v1/sinks/{sink}/resume (POST)",
-    "/api/v1/sinks/{sink}/rewind?to= (POST)",
-    "/api/v1/sinks/{sink}/remove (POST)",
-    "/api/v1/sinks/{sink}/replay?from=&to=&source= (POST)",
-    "/api/v1/sinks/{sink}/replay",
-    "/api/v1/sinks/{sink}/replay/stop (POST)",
-    "/api/v1/dead-letters/replay?reason=&station=&from_lsn=&to_lsn=&limit=&dry_run= (POST)",
-    "/api/v1/conservation",
-    "/api/v1/whoami",
-    "/api/v1/identity/reload (POST)",
-];
-
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/stations", get(stations))
-        .route("/api/v1/stations/{station}/commands", commands::sending())
-        .route("/api/v1/stations/{station}/commands/{id}", get(commands::get))
-        .route("/api/v1/devices/{imei}/latest", get(latest))
-        .route("/api/v1/readings/count", get(count))
-        .route("/api/v1/readings/export", get(export_rows))
-        .route("/api/v1/dead-letters/export", get(export_dead_letters))
-        .route("/api/v1/sinks", get(sinks))
-        .merge(super::sinks::routes())
-        .route("/api/v1/conservation", get(conservation))
-        .route("/api/v1/whoami", get(super::auth::whoami))
-        .route("/api/v1/identity/reload", post(super::auth::reload))
+pub(super) fn routes(routes: Routes) -> Routes {
+    let routes = super::sinks::routes(routes);
+    routes
+        .get("/api/v1/live", live::events)
+        .get("/api/v1/live/history", live::history)
+        .get("/api/v1/stations", stations::list)
+        .get("/api/v1/stations/{station}", stations::one)
+        .on("/api/v1/stations/{station}/commands", &["POST"], commands::sending())
+        .get("/api/v1/stations/{station}/commands/{id}", commands::get)
+        .get("/api/v1/devices", devices::list)
+        .get("/api/v1/devices/{imei}", devices::one)
+        .get("/api/v1/devices/{imei}/latest", latest)
+        .get("/api/v1/fields", fields::get)
+        .get("/api/v1/kinds", kinds::list)
+        .get("/api/v1/kinds/{kind}", kinds::one)
+        .get("/api/v1/projects", projects::list)
+        .get("/api/v1/projects/{project}", projects::one)
+        .get("/api/v1/pipeline", pipeline::get)
+        .get("/api/v1/readings/count", count)
+        .get("/api/v1/readings/export", export_rows)
+        .get("/api/v1/dead-letters/export", export_dead_letters)
+        .get("/api/v1/sinks", sinks)
+        .get("/api/v1/conservation", conservation)
+        .get("/api/v1/whoami", super::auth::whoami)
+        .post("/api/v1/identity/reload", super::auth::reload)
 }
 
 /// Asks the view where it may block.
@@ -82,29 +68,42 @@ pub(super) async fn ask<T: Send + 'static>(
     }
 }
 
-fn imei(text: &str) -> Result<Imei, ApiError> {
+/// A device's IMEI, in a path or a parameter.
+pub(super) fn imei(name: &'static str, text: &str) -> Result<Imei, ApiError> {
     text.parse().map_err(|e: ImeiError| {
-        ApiError::parameter("imei", Some(text), e.to_string(), "15 digits, the last one Luhn's")
+        ApiError::parameter(name, Some(text), e.to_string(), "15 digits, the last one Luhn's")
     })
 }
 
-async fn stations(State(app): State<App>, params: Params) -> Result<Json<Value>, ApiError> {
-    params.only(&[])?;
-    let stations = ask(&app, |view| Ok(view.stations())).await?;
-    Ok(Json(json!({ "stations": stations })))
+/// A row as an export has it. `null` is never seen: what we wrote, we can read.
+pub(super) fn unstored(row: &Row) -> Value {
+    let mut text = String::new();
+    row.write_json(&mut text);
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 async fn latest(
     State(app): State<App>,
+    Reader(caller): Reader,
     Path(device): Path<String>,
     params: Params,
 ) -> Result<Response, ApiError> {
     params.only(&[])?;
-    let imei = imei(&device)?;
-    let answer = ask(&app, move |view| view.latest(imei)).await?;
-    let row = answer.value.ok_or_else(|| {
-        ApiError::new(StatusCode::NOT_FOUND, format!("nothing is stored of device {imei}"))
-    })?;
+    let imei = imei("imei", &device)?;
+    let scope = caller.scope().clone();
+    let answer = ask(&app, move |view| {
+        let mut answer = view.latest(imei)?;
+        let registry = view.registry().map(|(registry, _)| registry);
+        let seen = |row: &Row| match (&scope, &registry) {
+            (Scope::City, _) => true,
+            (_, Some(registry)) => super::stations::seen_by(&scope, registry, &row.station),
+            (Scope::Project(_), None) => false,
+        };
+        answer.value = answer.value.filter(|row| seen(row));
+        Ok(answer)
+    });
+    let answer = answer.await?;
+    let row = answer.value.ok_or_else(|| super::devices::unknown(imei))?;
     let mut body = format!("{{\"as_of_lsn\":{},\"reading\":", answer.as_of_lsn);
     row.write_json(&mut body);
     body.push('}');

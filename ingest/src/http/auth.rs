@@ -3,6 +3,8 @@
 //! | asked for | on loopback | on any other address |
 //! |---|---|---|
 //! | `GET /healthz` | anybody | anybody |
+//! | `GET` of the console's files and of `/docs` | anybody | anybody |
+//! | `GET` of what is a project's | anybody | who watches that project, operators and admins |
 //! | any other `GET` or `HEAD` | anybody | operators and admins |
 //! | whatever changes something | admins | admins |
 //!
@@ -26,7 +28,9 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::error::ApiError;
+use super::params::Params;
 use crate::io::{Io, read_all, write_all_at};
+use crate::live::Scope;
 
 /// The file in the data folder that holds the admin's token.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
@@ -123,6 +127,8 @@ pub(crate) struct Caller {
     pub(crate) name: Option<Arc<str>>,
     /// Whether it may change something.
     admin: bool,
+    /// Whose figures and readings it may see.
+    scope: Scope,
 }
 
 impl Access {
@@ -147,7 +153,7 @@ impl Access {
         let (value, more) = (given.next(), given.next());
         let Some(value) = value else {
             if self.loopback {
-                return Ok(Caller { name: None, admin: false });
+                return Ok(Caller { name: None, admin: false, scope: Scope::City });
             }
             return Err(unauthorized("this needs credentials"));
         };
@@ -158,7 +164,8 @@ impl Access {
         let rest = rest.trim();
         let identity = if scheme.eq_ignore_ascii_case("bearer") {
             if self.admin.is(rest) {
-                return Ok(Caller { name: Some(ADMIN_TOKEN_FILE.into()), admin: true });
+                let name = Some(ADMIN_TOKEN_FILE.into());
+                return Ok(Caller { name, admin: true, scope: Scope::City });
             }
             self.directory.token(peer, rest).map_err(refused)?
         } else if scheme.eq_ignore_ascii_case("basic") {
@@ -173,19 +180,25 @@ impl Access {
             return Err(unauthorized("the Authorization header is not understood"));
         };
         let Identity { name, role } = identity;
-        let admin = match role {
-            Role::Admin => true,
-            Role::Operator => false,
+        let (admin, scope) = match role {
+            Role::Admin => (true, Scope::City),
+            Role::Operator => (false, Scope::City),
+            Role::Project(project) => (false, Scope::Project(project)),
             Role::Station(_) | Role::Anonymous => {
                 return Err(ApiError::new(StatusCode::FORBIDDEN, "this is not for stations")
                     .accepting("the credentials of an operator or an admin"));
             }
         };
-        Ok(Caller { name: Some(name), admin })
+        Ok(Caller { name: Some(name), admin, scope })
     }
 }
 
 impl Caller {
+    /// Whose figures and readings it may see.
+    pub(super) const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// 401 or 403 if it may not change anything.
     pub(super) fn require_admin(&self) -> Result<(), ApiError> {
         match (self.admin, &self.name) {
@@ -251,15 +264,33 @@ impl FromRequestParts<App> for Admin {
 }
 
 /// Who asks, by the service's lights.
-pub(super) async fn whoami(Reader(caller): Reader) -> Json<Value> {
-    Json(json!({ "name": caller.name.as_deref(), "admin": caller.admin }))
+pub(super) async fn whoami(
+    State(app): State<App>,
+    Reader(caller): Reader,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    params.only(&[])?;
+    let role = match (&caller.scope, caller.admin) {
+        (Scope::Project(_), _) => "project",
+        (Scope::City, true) => "admin",
+        (Scope::City, false) => "operator",
+    };
+    Ok(Json(json!({
+        "name": caller.name.as_deref(),
+        "role": role,
+        "admin": caller.admin,
+        "project": caller.scope.project(),
+        "needs_token": !app.access.is_loopback(),
+    })))
 }
 
 /// Reads users and rights again, as SIGHUP does.
 pub(super) async fn reload(
     State(app): State<App>,
+    params: Params,
     Admin(caller): Admin,
 ) -> Result<Json<Value>, ApiError> {
+    params.only(&[])?;
     tracing::info!(by = caller.name.as_deref(), "users and rights are to be reloaded");
     let directory = Arc::clone(&app.access.directory);
     let reloaded = tokio::task::spawn_blocking(move || directory.reload()).await;

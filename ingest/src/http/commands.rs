@@ -123,7 +123,7 @@ fn commands(app: &App) -> Result<Commands, ApiError> {
     app.view.commands().cloned().ok_or_else(none)
 }
 
-fn station_id(text: &str) -> Result<StationId, ApiError> {
+pub(super) fn station_id(text: &str) -> Result<StationId, ApiError> {
     StationId::new(text).map_err(|e| {
         ApiError::parameter("station", Some(text), e.to_string(), "1 to 32 of a-z 0-9 -")
     })

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::error::ApiError;
 use super::limits::From;
+use crate::live::Scope;
 
 /// Lets a request through or answers it.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -37,7 +38,7 @@ async fn look(app: &App, request: &mut Request) -> Result<(), ApiError> {
     } else if changes {
         check_origin(request)?;
     }
-    if request.uri().path() == "/healthz" && !changes {
+    if !changes && is_anybodys(request.uri().path()) {
         return Ok(());
     }
     let peer = request.extensions().get::<ConnectInfo<From>>();
@@ -46,8 +47,40 @@ async fn look(app: &App, request: &mut Request) -> Result<(), ApiError> {
     if changes {
         caller.require_admin()?;
     }
+    if *caller.scope() != Scope::City && !is_of_projects(request.uri().path()) {
+        let error = "this is not for those who watch one project";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, error)
+            .accepting("the credentials of an operator or an admin"));
+    }
     request.extensions_mut().insert(caller);
     Ok(())
+}
+
+/// What says nothing of the city: that the process answers, and files that are in every binary.
+fn is_anybodys(path: &str) -> bool {
+    matches!(path, "/healthz" | "/" | "/docs" | "/api/v1/openapi.json")
+        || path.starts_with("/console/")
+        || path.starts_with("/docs/")
+}
+
+/// What those who watch one project may ask for: each of these answers with what is that project's.
+/// Everything else is not theirs, whatever is added.
+fn is_of_projects(path: &str) -> bool {
+    let Some(path) = path.strip_prefix("/api/v1/") else { return false };
+    let mut parts = path.split('/');
+    let (first, rest): (_, Vec<&str>) = (parts.next().unwrap_or_default(), parts.collect());
+    match (first, rest.as_slice()) {
+        (
+            "whoami" | "fields" | "live" | "stations" | "devices" | "kinds" | "projects" | "latest"
+            | "history" | "aggregate" | "export" | "seen" | "gaps",
+            [],
+        )
+        | ("live", ["history"])
+        | ("stations" | "devices" | "kinds" | "projects", [_])
+        | ("stations", [_, "seen" | "gaps"])
+        | ("devices", [_, "latest" | "history" | "seen" | "gaps"]) => true,
+        _ => false,
+    }
 }
 
 fn forbidden(header: &str, value: &str) -> ApiError {

@@ -82,6 +82,11 @@ pub static METRICS: &[Metric] = &[
     gauge("loushan_durable_lsn", "The greatest durable lsn of the log."),
     gauge("loushan_ready", "1 while the service is ready."),
     gauge("loushan_not_durable", "1 where a power loss may take what was acknowledged."),
+    gauge("loushan_live_clients", "Clients of the live feed."),
+    counter("loushan_live_frames_skipped_total", "Frames that the live feed passed over."),
+    gauge("loushan_project_readings_today", "Readings of a project accepted today (UTC+8)."),
+    gauge("loushan_project_bytes_today", "Bytes of a project's payloads received today (UTC+8)."),
+    gauge("loushan_project_quota_used_ratio", "How much of its quota a project has used today."),
     // MQTT.
     gauge("loushan_connections", "Open MQTT connections."),
     gauge("loushan_handshakes", "TLS and WebSocket handshakes under way."),

@@ -1,6 +1,8 @@
 //! The HTTP side: health, metrics and the API, on a listener that the caller made.
 //!
-//! Everything but `/` and `/metrics` is JSON, errors included. Questions that may read files run on
+//! Everything but the console, `/docs`, `/metrics` and the live feed is JSON, errors included. What there
+//! is, is told by one table ([`openapi`]): the document at `/api/v1/openapi.json`, and what is said where
+//! there is nothing, follow from it. Questions that may read files run on
 //! blocking threads; exports stream in bounded memory and are bounded in number. Every request passes
 //! the `guard`, and [`auth`] says who may ask what.
 
@@ -10,8 +12,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
 use loushan_broker::listen::tls::Tls;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
@@ -22,15 +23,24 @@ use tokio_util::sync::CancellationToken;
 mod api;
 pub mod auth;
 mod commands;
+mod devices;
 mod error;
 mod export;
+mod fields;
 mod guard;
+mod kinds;
 mod limits;
+mod live;
 pub mod metrics;
+mod openapi;
 mod params;
+pub mod pipeline;
+mod projects;
 mod query;
 mod retention;
+mod routes;
 mod sinks;
+mod stations;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -39,6 +49,7 @@ use crate::sink::embedded::Turns;
 use auth::Access;
 use error::ApiError;
 pub use limits::{HttpLimits, QueryLimits};
+use routes::Routes;
 use view::View;
 
 /// Questions to the store at a time. More would only wait for each other's disk, each with rows in
@@ -88,37 +99,25 @@ pub async fn serve(
 }
 
 fn router(app: App) -> Router {
-    Router::new()
-        .route("/", get(index))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(scrape))
-        .merge(api::routes())
-        .merge(query::routes())
-        .merge(retention::routes())
+    routes()
+        .into_router()
+        .merge(crate::console::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 
-/// The routes, for the index page and for 404s.
-fn paths() -> impl Iterator<Item = &'static &'static str> {
-    api::PATHS.iter().chain(query::PATHS).chain(retention::PATHS)
-}
-
-/// What there is, for whoever opens the address in a browser.
-async fn index() -> Html<String> {
-    let item = |path: &&str| match path.split_once('?').map_or(*path, |(bare, _)| bare) {
-        bare if bare.contains(['{', ' ']) => format!("<li><code>{path}</code></li>"),
-        bare => format!("<li><a href=\"{bare}\"><code>{path}</code></a></li>"),
-    };
-    let items: String = paths().map(item).collect();
-    Html(format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Loushan</title>\
-         <h1>Loushan {}</h1><p>The telemetry front door. It answers at</p><ul>{items}</ul></html>",
-        env!("CARGO_PKG_VERSION")
-    ))
+/// Everything there is but the console.
+fn routes() -> Routes {
+    let routes = Routes::new()
+        .get("/healthz", healthz)
+        .get("/readyz", readyz)
+        .get("/metrics", scrape)
+        .get("/docs", openapi::page)
+        .get("/docs/{file}", openapi::file)
+        .get("/api/v1/openapi.json", openapi::document);
+    retention::routes(query::routes(api::routes(routes)))
 }
 
 /// The process answers: that is all it says.
@@ -153,7 +152,7 @@ async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
 async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(60).collect();
     ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))
-        .accepting(paths().copied().collect::<Vec<_>>().join(", "))
+        .accepting(openapi::paths())
 }
 
 async fn wrong_method(method: Method) -> ApiError {

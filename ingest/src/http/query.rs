@@ -14,7 +14,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -28,11 +27,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use super::auth::Reader;
+use super::auth::{Caller, Reader};
 use super::error::ApiError;
 use super::params::Params;
+use super::routes::Routes;
 use super::view::View;
 use crate::ask::{self, AskError, Asked, BadParameter, Format, Given, Place, What};
+use crate::live::Scope;
 use crate::sink::embedded::{Bounds, QueryError, Stop};
 
 /// Bytes that are handed on at once: large enough that a row costs no wake-up.
@@ -42,59 +43,78 @@ const CHUNKS: usize = 4;
 /// How much a heavy question's thread is nicer than the others: the scheduler gives it what is left.
 const NICE: i32 = 10;
 
-/// The routes, for the index page and for 404s.
-pub(super) const PATHS: &[&str] = &[
-    "/api/v1/latest?station=&kind=&format=",
-    "/api/v1/devices/{imei}/history?from=&to=&min_quality=&order=&limit=&page=&fields=&format=",
-    "/api/v1/history?station=&kind=&from=&to=&min_quality=&order=&limit=&page=&fields=&format=",
-    "/api/v1/aggregate?field=&fn=&every=&zone=&by=&per=&device=&station=&kind=&from=&to=&min_quality=&format=",
-    "/api/v1/seen?device=&station=&kind=&format=",
-    "/api/v1/gaps?device=&station=&kind=&from=&to=&min_quality=&longer_than=&factor=&format=",
-    "/api/v1/devices/{imei}/seen",
-    "/api/v1/stations/{station}/seen",
-    "/api/v1/devices/{imei}/gaps?from=&to=&longer_than=&factor=&format=",
-    "/api/v1/stations/{station}/gaps?kind=&from=&to=&longer_than=&factor=&format=",
-    "/api/v1/export?kind=&device=&station=&from=&to=&min_quality=&fields=&format=",
-];
-
-pub(super) fn routes() -> Router<App> {
+pub(super) fn routes(routes: Routes) -> Routes {
     let all = |what: What| {
-        get(move |State(app): State<App>, _: Reader, headers: HeaderMap, params: Params| {
-            respond(app, what, params.into(), headers)
-        })
+        get(
+            move |State(app): State<App>,
+                  Reader(caller): Reader,
+                  headers: HeaderMap,
+                  params: Params| {
+                respond(app, caller, what, params.into(), headers)
+            },
+        )
     };
     let of = |what: What, name: &'static str| {
         get(
             move |State(app): State<App>,
-                  _: Reader,
+                  Reader(caller): Reader,
                   Path(subject): Path<String>,
                   headers: HeaderMap,
                   params: Params| async move {
                 let mut given: Given = params.into();
                 // In front: were it among the parameters as well, it would be there twice.
                 given.0.insert(0, (name.to_owned(), subject));
-                respond(app, what, given, headers).await
+                respond(app, caller, what, given, headers).await
             },
         )
     };
-    Router::new()
-        .route("/api/v1/latest", all(What::Latest))
-        .route("/api/v1/history", all(What::History))
-        .route("/api/v1/aggregate", all(What::Aggregate))
-        .route("/api/v1/export", all(What::Export))
-        .route("/api/v1/seen", all(What::Seen))
-        .route("/api/v1/gaps", all(What::Gaps))
-        .route("/api/v1/devices/{imei}/history", of(What::History, "device"))
-        .route("/api/v1/devices/{imei}/seen", of(What::Seen, "device"))
-        .route("/api/v1/devices/{imei}/gaps", of(What::Gaps, "device"))
-        .route("/api/v1/stations/{station}/seen", of(What::Seen, "station"))
-        .route("/api/v1/stations/{station}/gaps", of(What::Gaps, "station"))
+    routes
+        .on("/api/v1/latest", &["GET"], all(What::Latest))
+        .on("/api/v1/history", &["GET"], all(What::History))
+        .on("/api/v1/aggregate", &["GET"], all(What::Aggregate))
+        .on("/api/v1/export", &["GET"], all(What::Export))
+        .on("/api/v1/seen", &["GET"], all(What::Seen))
+        .on("/api/v1/gaps", &["GET"], all(What::Gaps))
+        .on("/api/v1/devices/{imei}/history", &["GET"], of(What::History, "device"))
+        .on("/api/v1/devices/{imei}/seen", &["GET"], of(What::Seen, "device"))
+        .on("/api/v1/devices/{imei}/gaps", &["GET"], of(What::Gaps, "device"))
+        .on("/api/v1/stations/{station}/seen", &["GET"], of(What::Seen, "station"))
+        .on("/api/v1/stations/{station}/gaps", &["GET"], of(What::Gaps, "station"))
+}
+
+/// Whoever watches one project asks about that one, whether it says so or not.
+fn narrow(scope: &Scope, given: &mut Given) -> Result<(), ApiError> {
+    let Some(own) = scope.project() else { return Ok(()) };
+    match given.0.iter().find(|(name, _)| name == "project") {
+        None => given.0.push(("project".to_owned(), own.to_owned())),
+        Some((_, named)) if named == own => {}
+        Some((_, named)) => {
+            let error = "this project is not yours to see";
+            return Err(ApiError::parameter("project", Some(named), error, own));
+        }
+    }
+    Ok(())
+}
+
+/// Says which stations are those of the project that a question is about.
+fn within(asked: &mut Asked, scope: &Scope, given: &Given, place: &Place) -> Result<(), ApiError> {
+    let Some(project) = asked.project.clone() else { return Ok(()) };
+    let stations = place.registry.as_ref().map(|registry| registry.stations_of(&project));
+    let stations = stations.unwrap_or_default();
+    if stations.is_empty() && *scope == Scope::City {
+        let known = place.registry.as_ref().map(|it| it.projects(place.now_ms)).unwrap_or_default();
+        let known: Vec<&str> = known.keys().map(String::as_str).collect();
+        let error = "no station is of this project";
+        return Err(ApiError::parameter("project", Some(&project), error, known.join(", ")));
+    }
+    asked.within(given, stations).map_err(bad)
 }
 
 async fn respond(
     app: App,
+    caller: Caller,
     what: What,
-    given: Given,
+    mut given: Given,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let place = app.view.place().ok_or_else(|| {
@@ -102,7 +122,9 @@ async fn respond(
     })?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let accept = accept.and_then(Format::accepted);
-    let asked = Asked::parse(what, &given, accept, place.now_ms).map_err(bad)?;
+    narrow(caller.scope(), &mut given)?;
+    let mut asked = Asked::parse(what, &given, accept, place.now_ms).map_err(bad)?;
+    within(&mut asked, caller.scope(), &given, &place)?;
     let permits = permits(&app, &asked).await?;
     let media_type = asked.format.media_type();
     let deadline = (!asked.is_export()).then(|| Instant::now() + app.query.timeout);

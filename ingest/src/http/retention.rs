@@ -6,10 +6,9 @@
 //! | `POST /api/v1/retention/run` | has that go now; the service looks every ten minutes by itself |
 //! | `POST /api/v1/store/snapshot?name=` | makes `snapshots/NAME` in the data folder a copy of the store |
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use loushan_schemas::kind::Kind;
 use serde_json::{Value, json};
 
@@ -17,19 +16,16 @@ use super::App;
 use super::auth::Admin;
 use super::error::ApiError;
 use super::params::Params;
+use super::routes::Routes;
 use crate::ask::Place;
 use crate::config::units::show_duration;
 use crate::sink::embedded::{Removal, RetentionConfig, SnapshotError};
 
-/// The routes, for the index page and for 404s.
-pub(super) const PATHS: &[&str] =
-    &["/api/v1/retention", "/api/v1/retention/run (POST)", "/api/v1/store/snapshot?name= (POST)"];
-
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/retention", get(show))
-        .route("/api/v1/retention/run", post(run))
-        .route("/api/v1/store/snapshot", post(snapshot))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .get("/api/v1/retention", show)
+        .post("/api/v1/retention/run", run)
+        .post("/api/v1/store/snapshot", snapshot)
 }
 
 async fn show(State(app): State<App>, params: Params) -> Result<Json<Value>, ApiError> {

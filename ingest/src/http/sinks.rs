@@ -5,11 +5,10 @@
 //! `/api/v1/dead-letters/replay`: dead letters decided again. Unless `dry_run=false` is given it only
 //! says what would become of them.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use loushan_schemas::reject::RejectReason;
 use serde_json::{Value, json};
 
@@ -18,6 +17,7 @@ use super::api::{ask, sink};
 use super::auth::{Admin, Caller};
 use super::error::ApiError;
 use super::params::Params;
+use super::routes::Routes;
 use crate::service::letters::LetterFilter;
 use crate::sink::{ReplayFigures, ReplayFrom, ReplayOf, RewindTo, SinkOrder, SinkOrderError};
 
@@ -25,15 +25,16 @@ use crate::sink::{ReplayFigures, ReplayFrom, ReplayOf, RewindTo, SinkOrder, Sink
 const PLACE: &str = "an lsn of up to 12 digits, Unix milliseconds, or RFC 3339 such as \
                      2026-03-01T08:00:00Z";
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/sinks/{sink}/pause", post(pause))
-        .route("/api/v1/sinks/{sink}/resume", post(resume))
-        .route("/api/v1/sinks/{sink}/rewind", post(rewind))
-        .route("/api/v1/sinks/{sink}/remove", post(remove))
-        .route("/api/v1/sinks/{sink}/replay", post(replay).get(replayed))
-        .route("/api/v1/sinks/{sink}/replay/stop", post(stop_replay))
-        .route("/api/v1/dead-letters/replay", post(replay_letters))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .post("/api/v1/sinks/{sink}/pause", pause)
+        .post("/api/v1/sinks/{sink}/resume", resume)
+        .post("/api/v1/sinks/{sink}/rewind", rewind)
+        .post("/api/v1/sinks/{sink}/remove", remove)
+        .post("/api/v1/sinks/{sink}/replay", replay)
+        .get("/api/v1/sinks/{sink}/replay", replayed)
+        .post("/api/v1/sinks/{sink}/replay/stop", stop_replay)
+        .post("/api/v1/dead-letters/replay", replay_letters)
 }
 
 async fn pause(

@@ -2,16 +2,20 @@
 //! without a log or a store, and so that the store can change without it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::row::Row;
 use loushan_schemas::time::DeviceTime;
-use serde_json::Value;
 
+use super::pipeline::Inside;
+use crate::alarm::Alarms;
 use crate::ask::Place;
 use crate::commands::Commands;
+use crate::live::{Live, Sample};
 use crate::readiness::Readiness;
+use crate::registry::Registry;
 use crate::service::letters::{LetterFilter, LetterReplay};
 use crate::sink::embedded::QueryError;
 use crate::sink::{ReplayFigures, ReplayFrom, SinkFigures, SinkOrder, SinkOrderError};
@@ -27,8 +31,23 @@ pub trait View: Send + Sync + 'static {
     /// Brings the metrics up to date that only the service can look up.
     fn record_metrics(&self);
 
+    /// What is live, where there is a feed.
+    fn live(&self) -> Option<&Arc<Live>> {
+        None
+    }
+
+    /// The service's figures of this moment, for the live feed. Asked for once a second.
+    fn sample(&self) -> Option<Sample> {
+        None
+    }
+
     /// Commands to stations, where there is a way to them.
     fn commands(&self) -> Option<&Commands> {
+        None
+    }
+
+    /// The alarms; `None` where they are switched off.
+    fn alarms(&self) -> Option<&Alarms> {
         None
     }
 
@@ -73,8 +92,20 @@ pub trait View: Send + Sync + 'static {
         Ok(LetterReplay::default())
     }
 
-    /// Every station that is registered or was heard of, by name, each as a JSON object.
-    fn stations(&self) -> Vec<Value>;
+    /// What is known of stations and devices, and what time it is, in Unix milliseconds.
+    fn registry(&self) -> Option<(Arc<Registry>, i64)> {
+        None
+    }
+
+    /// Whether an MQTT client of that name is connected.
+    fn is_connected(&self, _client: &str) -> bool {
+        false
+    }
+
+    /// What the service holds inside.
+    fn inside(&self) -> Option<Inside> {
+        None
+    }
 
     /// A device's newest reading by effective time.
     ///

@@ -99,6 +99,11 @@ impl Lookup {
     }
 
     /// Jobs that wait.
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.queue.lock().jobs.len()
     }

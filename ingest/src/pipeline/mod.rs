@@ -99,6 +99,23 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
+/// What is held in memory between stages, in bytes unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Durable frames for the sinks.
+    pub tail: usize,
+    /// By which duplicates of devices' readings are known.
+    pub devices: usize,
+    /// By which duplicates of batches are known.
+    pub batches: usize,
+    /// Publishes that wait for an answer of the store.
+    pub lookups: usize,
+    /// Publishes that wait for their sync, in number.
+    pub tickets_waiting: usize,
+    /// Publishes that wait for an answer of the store, in number.
+    pub lookups_waiting: usize,
+}
+
 impl Pipeline {
     /// The log below, for its figures and its id.
     #[must_use]
@@ -110,6 +127,23 @@ impl Pipeline {
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.core.counts.figures()
+    }
+
+    /// What is held in memory between stages.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let (devices, batches) = {
+            let decider = self.core.decider.lock();
+            (decider.state.devices.bytes(), decider.state.batches.bytes())
+        };
+        Held {
+            tail: self.core.tail.bytes(),
+            devices,
+            batches,
+            lookups: self.lookup.bytes(),
+            tickets_waiting: self.core.acks.waiting(),
+            lookups_waiting: self.lookup.waiting(),
+        }
     }
 
     /// A sink's feed, from behind its cursor.

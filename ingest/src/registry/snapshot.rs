@@ -4,7 +4,7 @@ use loushan_schemas::ids::{Region, StationId};
 use loushan_schemas::row::Row;
 use loushan_schemas::time::{DeviceTime, ReceiveTime};
 
-use super::{Registry, Station};
+use super::{Registry, Station, Today};
 use crate::pipeline::verdict::pb;
 
 fn json(row: &Row) -> String {
@@ -29,6 +29,9 @@ impl Registry {
                 duplicates: station.duplicates,
                 rejected: station.rejected,
                 status: station.status.as_deref().map(json).unwrap_or_default(),
+                day: station.today.day,
+                day_readings: station.today.readings,
+                day_bytes: station.today.bytes,
             });
         }
     }
@@ -55,6 +58,8 @@ impl Registry {
         station.readings = saved.readings;
         station.duplicates = saved.duplicates;
         station.rejected = saved.rejected;
+        let (day, readings, bytes) = (saved.day, saved.day_readings, saved.day_bytes);
+        station.today = Today { day, readings, bytes };
         station.status = Row::from_json(&saved.status).ok().map(Box::new);
     }
 

@@ -4,30 +4,12 @@ use std::path::Path;
 
 use loushan_schemas::ids::{Region, StationId};
 
+use super::csv_file::{self, Loaded};
 use super::{Registry, Site, Station};
 use crate::io::{Io, read_all};
 
 /// The columns, in this order, named in the first line.
 const COLUMNS: [&str; 7] = ["station", "region", "project", "name", "lat", "lon", "area"];
-
-/// A line that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub struct BadLine {
-    /// Its number in the file, the header being 1.
-    pub line: u64,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-/// What came of reading the file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Loaded {
-    /// Stations taken over.
-    pub stations: usize,
-    /// Lines left out.
-    pub bad: Vec<BadLine>,
-}
 
 impl Registry {
     /// Reads `stations.csv`. Good lines are taken over, bad ones are reported by number; of two
@@ -41,37 +23,15 @@ impl Registry {
 
     /// As [`Registry::load_file`], from bytes.
     pub fn load(&self, text: &[u8]) -> Loaded {
-        let mut loaded = Loaded::default();
-        let mut reader = csv::ReaderBuilder::new();
-        // Without a header of its own, so that line numbers and the header's check are ours.
-        let reader = reader.has_headers(false).flexible(true).trim(csv::Trim::All);
         let mut seen = hashbrown::HashSet::new();
-        for (index, record) in reader.from_reader(text).into_records().enumerate() {
-            let at = match &record {
-                Ok(record) => record.position().cloned(),
-                Err(error) => error.position().cloned(),
-            };
-            let taken = record.map_err(|e| e.to_string()).and_then(|record| {
-                if index == 0 {
-                    return header(&record);
-                }
-                let (station, region, site) = site(&record)?;
-                if !seen.insert(station.clone()) {
-                    return Err(format!("station {station} has a line already"));
-                }
-                self.register(station, region, site);
-                loaded.stations += 1;
-                Ok(())
-            });
-            if let Err(why) = taken {
-                loaded.bad.push(BadLine { line: at.map_or(0, |at| line(text, &at)), why });
-                if index == 0 {
-                    // Whatever follows is not what we take it for.
-                    break;
-                }
+        csv_file::read(text, COLUMNS, |cells| {
+            let (station, region, site) = site(cells)?;
+            if !seen.insert(station.clone()) {
+                return Err(format!("station {station} has a line already"));
             }
-        }
-        loaded
+            self.register(station, region, site);
+            Ok(())
+        })
     }
 
     fn register(&self, station: StationId, region: Region, site: Site) {
@@ -83,24 +43,8 @@ impl Registry {
     }
 }
 
-/// The line a record stands on; its position may lie before empty lines.
-fn line(text: &[u8], at: &csv::Position) -> u64 {
-    let from = usize::try_from(at.byte()).unwrap_or(usize::MAX);
-    let rest = text.get(from..).unwrap_or_default();
-    let empty = rest.iter().take_while(|b| matches!(b, b'\n' | b'\r'));
-    at.line() + empty.filter(|b| **b == b'\n').count() as u64
-}
-
-fn header(record: &csv::StringRecord) -> Result<(), String> {
-    let fits = record.iter().map(|cell| cell.trim_start_matches('\u{feff}')).eq(COLUMNS);
-    if fits { Ok(()) } else { Err(format!("the first line must be {}", COLUMNS.join(","))) }
-}
-
-fn site(record: &csv::StringRecord) -> Result<(StationId, Region, Site), String> {
-    let cells: Vec<&str> = record.iter().collect();
-    let &[station, region, project, name, lat, lon, area] = cells.as_slice() else {
-        return Err(format!("it has {} columns instead of {}", cells.len(), COLUMNS.len()));
-    };
+fn site(cells: [&str; 7]) -> Result<(StationId, Region, Site), String> {
+    let [station, region, project, name, lat, lon, area] = cells;
     let station = StationId::new(station).map_err(|e| e.to_string())?;
     let region = Region::new(region).map_err(|e| e.to_string())?;
     let degrees = |what: &str, text: &str, most: f64| match text.parse::<f64>() {

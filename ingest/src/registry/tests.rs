@@ -80,7 +80,7 @@ fn good_lines_are_taken_and_bad_ones_named_by_their_number() {
                 bs5,zunyi,water,n,-1.5,NaN,a\n\
                 bs6,zunyi,water,n,-1.5,180,a\n";
     let loaded = registry.load(text.as_bytes());
-    assert_eq!(loaded.stations, 2);
+    assert_eq!(loaded.taken, 2);
     let bad: Vec<String> = loaded.bad.iter().map(ToString::to_string).collect();
     let begins = [
         "line 3: station \"BS2\"",
@@ -102,7 +102,7 @@ fn good_lines_are_taken_and_bad_ones_named_by_their_number() {
 fn a_file_with_another_header_is_not_read_on() {
     let registry = registry();
     let loaded = registry.load(b"name,region\nbs1,zunyi\n");
-    assert_eq!((loaded.stations, loaded.bad.len()), (0, 1));
+    assert_eq!((loaded.taken, loaded.bad.len()), (0, 1));
     assert_eq!(loaded.bad[0].line, 1);
     assert_eq!(registry.load(b"\xff\xfe,,,,,,\n").bad.len(), 1);
 }

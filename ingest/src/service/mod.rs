@@ -14,6 +14,7 @@
 //! | `broker/` | retained messages, sessions, and messages for absent clients ([`persist`]) |
 //! | `sinks/NAME/` | the cursor of a sink that writes to a server, and what that refused; of the one called *influx* in `influx/`, if that is there already |
 //! | `sinks/orders.json` | which sinks are paused or removed |
+//! | `projects.csv` | what projects may use a day, unless `stations.projects_file` says otherwise |
 //! | `stations.csv` | what stands where, unless `stations.file` says otherwise |
 //!
 //! # Life
@@ -53,6 +54,8 @@ use crate::sink::{dead_letter, embedded, influx};
 pub(crate) mod letters;
 mod listeners;
 mod open;
+mod quota;
+mod sample;
 mod sinks;
 mod stop;
 mod stored;

@@ -1,13 +1,15 @@
 //! Opening the data folder: what each part needs of the others decides the order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use loushan_broker::auth::{BearerToken, Directory};
 use loushan_broker::{Broker, persist};
+use loushan_schemas::ids::StationId;
 use tokio::sync::watch;
 
+use super::quota::Quotas;
 use super::sinks::{Opening, Server, Trimmer, open_sink};
 use super::stored::Stored;
 use super::view::ServiceView;
@@ -17,10 +19,11 @@ use crate::commands::Commands;
 use crate::config::Config;
 use crate::http::auth::admin_token;
 use crate::io::Io;
+use crate::live::Live;
 use crate::pipeline::keeper::Keeper;
 use crate::pipeline::{self, Pipeline};
 use crate::readiness::{Component, Condition, Health};
-use crate::registry::{Registry, RegistryLimits};
+use crate::registry::{Loaded, Registry, RegistryLimits};
 use crate::sink::dead_letter::DeadLetterSink;
 use crate::sink::embedded::{EmbeddedSink, Store, Upkeep};
 use crate::sink::influx::InfluxSink;
@@ -63,10 +66,14 @@ pub(super) fn open(
         let ns = u64::try_from(clock_of_tokens.now().ns()).unwrap_or(0);
         UNIX_EPOCH + Duration::from_nanos(ns)
     };
-    let directory = Arc::new(Directory::open(config.auth.clone(), Arc::new(now))?);
+    let directory = Directory::open(config.auth.clone(), Arc::new(now))?;
     let admin_token = admin_token(&**io, data)?;
     let registry = Arc::new(Registry::new(RegistryLimits::default()));
     load_stations(config, &**io, &registry)?;
+    let of_stations = Arc::clone(&registry);
+    let directory = Arc::new(directory.with_projects(Arc::new(move |station| {
+        of_stations.project_of(&StationId::new(station).ok()?)
+    })));
 
     let known = Store::peek(&**io, &store_dir(data))?;
     let (cursor, floor) =
@@ -204,6 +211,8 @@ pub(super) fn open(
         Some(sessions),
     ));
     let commands = Commands::new(Arc::clone(&broker), Arc::clone(&registry), clock.clone());
+    let live = Arc::new(Live::new(config.live, Arc::clone(&registry), clock.clone()));
+    let acks = broker.ack_latencies();
     let view = Arc::new(ServiceView {
         broker,
         commands,
@@ -219,6 +228,12 @@ pub(super) fn open(
         data: data.clone(),
         letters_turn: parking_lot::Mutex::new(()),
         log_options: config.pipeline.log.clone(),
+        pipeline_options: config.pipeline.clone(),
+        flush_bytes: config.embedded.flush_bytes,
+        dead_letter_bound: config.dead_letter.total_bytes,
+        live,
+        acks,
+        quotas: Quotas::default(),
     });
     Ok(Opened { view, admin_token, keeper, embedded, dead_letter, servers, trimmer })
 }
@@ -275,24 +290,30 @@ impl Gap<'_> {
     }
 }
 
+/// Reads what the files of stations and of projects say.
 fn load_stations(config: &Config, io: &dyn Io, registry: &Registry) -> Result<(), StartError> {
-    let path: PathBuf = match &config.stations_file {
-        Some(path) => path.clone(),
-        None => {
-            let path = config.data_dir.join("stations.csv");
-            let there = io.exists(&path);
-            if !there.map_err(|source| StartError::Io { path: path.clone(), source })? {
-                return Ok(());
+    let read = |named: &Option<PathBuf>, name: &str, load: Load| {
+        let path = match named {
+            Some(path) => path.clone(),
+            None => {
+                let path = config.data_dir.join(name);
+                let there = io.exists(&path);
+                if !there.map_err(|source| StartError::Io { path: path.clone(), source })? {
+                    return Ok(());
+                }
+                path
             }
-            path
+        };
+        let loaded = load(registry, io, &path)
+            .map_err(|source| StartError::Io { path: path.clone(), source })?;
+        for bad in &loaded.bad {
+            tracing::warn!(file = %path.display(), %bad, "a line of the file was left out");
         }
+        tracing::info!(file = %path.display(), lines = loaded.taken, "a file was read");
+        Ok(())
     };
-    let loaded = registry
-        .load_file(io, &path)
-        .map_err(|source| StartError::Io { path: path.clone(), source })?;
-    for bad in &loaded.bad {
-        tracing::warn!(file = %path.display(), %bad, "a line of the stations file was left out");
-    }
-    tracing::info!(file = %path.display(), stations = loaded.stations, "stations were read");
-    Ok(())
+    read(&config.stations_file, "stations.csv", Registry::load_file)?;
+    read(&config.projects_file, "projects.csv", Registry::load_quotas_file)
 }
+
+type Load = fn(&Registry, &dyn Io, &Path) -> std::io::Result<Loaded>;

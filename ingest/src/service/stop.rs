@@ -80,6 +80,8 @@ pub(super) async fn stop(
     }
     view.health.set(Component::Service, Some(Condition::red("stopping")));
     let mut stop = Stop { deadline: Instant::now() + within, left: Vec::new() };
+    // Who watches is told at once, and not when everything else has ended.
+    view.live.close();
     chores.shutdown().await;
 
     broker_stop.cancel();

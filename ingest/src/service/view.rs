@@ -8,24 +8,28 @@ use std::time::Duration;
 
 use loushan_broker::Broker;
 use loushan_broker::auth::Directory;
+use loushan_broker::latency::Latencies;
 use loushan_schemas::ids::Imei;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::limits::FUTURE_MS;
 use loushan_schemas::row::Row;
+use metrics::{counter, gauge};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 use super::letters::{self, LetterFilter, LetterReplay};
+use super::quota::{self, Quotas};
 use super::sinks::{Past, Sinks};
 use super::{dead_letter_dir, letter_dirs};
 use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
+use crate::http::pipeline::Inside;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
 use crate::io::Io;
-use crate::pipeline::Pipeline;
+use crate::live::{Live, Sample};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::readiness::{Component, Condition, Health, Readiness};
-use crate::registry::{Registry, Station};
+use crate::registry::Registry;
 use crate::sink::dead_letter::{DeadLetters, Marks, Why};
 use crate::sink::embedded::{QueryError, Store};
 use crate::sink::{ReplayFigures, ReplayFrom, SinkOrder, SinkOrderError, SinkState};
@@ -56,6 +60,14 @@ pub(super) struct ServiceView {
     pub(super) letters_turn: Mutex<()>,
     /// The log's bounds, for the messages.
     pub(super) log_options: LogOptions,
+    /// The pipeline's bounds, and those of the store's memory and of the dead letter.
+    pub(super) pipeline_options: PipelineOptions,
+    pub(super) flush_bytes: usize,
+    pub(super) dead_letter_bound: u64,
+    pub(super) live: Arc<Live>,
+    /// How long acknowledgements take.
+    pub(super) acks: Arc<Latencies>,
+    pub(super) quotas: Quotas,
 }
 
 /// Which component a sink's trouble belongs to.
@@ -122,6 +134,9 @@ impl View for ServiceView {
                 readiness.note(Component::Log, Condition::red("the log is closed"));
             }
         }
+        if let Some(what) = self.quotas.what(self.clock.now().ms()) {
+            readiness.note(Component::Quota, Condition::amber(what));
+        }
         if let SyncPolicy::Interval(interval) = self.sync {
             let what = format!(
                 "not durable: log.sync = \"interval\", a power loss may take what was acknowledged \
@@ -182,8 +197,21 @@ impl View for ServiceView {
         books
     }
 
+    #[allow(clippy::cast_precision_loss)] // gauges are f64
     fn record_metrics(&self) {
         self.pipeline.record_metrics();
+        quota::record(&self.registry, self.clock.now().ms());
+        gauge!("loushan_live_clients").set(self.live.clients() as f64);
+        counter!("loushan_live_frames_skipped_total").absolute(self.live.skipped());
+    }
+
+    fn live(&self) -> Option<&Arc<Live>> {
+        Some(&self.live)
+    }
+
+    fn sample(&self) -> Option<Sample> {
+        self.look_around();
+        Some(self.take_sample())
     }
 
     fn commands(&self) -> Option<&Commands> {
@@ -219,8 +247,16 @@ impl View for ServiceView {
         letters::replay(&self.io, &dir, &self.pipeline, filter).map_err(ViewError)
     }
 
-    fn stations(&self) -> Vec<Value> {
-        self.registry.stations().iter().map(station).collect()
+    fn registry(&self) -> Option<(Arc<Registry>, i64)> {
+        Some((Arc::clone(&self.registry), self.clock.now().ms()))
+    }
+
+    fn is_connected(&self, client: &str) -> bool {
+        self.broker.is_connected(client)
+    }
+
+    fn inside(&self) -> Option<Inside> {
+        Some(self.look_inside())
     }
 
     fn latest(&self, imei: Imei) -> Result<Answer<Option<Row>>, ViewError> {
@@ -296,25 +332,4 @@ impl View for ServiceView {
 
 fn view_error(error: impl std::fmt::Display) -> ViewError {
     ViewError(error.to_string())
-}
-
-fn station(station: &Station) -> Value {
-    let site = station.site.as_ref();
-    json!({
-        "station": station.station.as_str(),
-        "region": station.region.as_str(),
-        "registered": site.is_some(),
-        "project": site.map(|site| &site.project),
-        "name": site.map(|site| &site.name),
-        "lat": site.map(|site| site.lat),
-        "lon": site.map(|site| site.lon),
-        "area": site.map(|site| &site.area),
-        "online": station.online,
-        "session": station.session,
-        "firmware": (!station.firmware.is_empty()).then_some(&station.firmware),
-        "last_received_ms": station.last_heard.map(|time| time.ms()),
-        "readings": station.readings,
-        "duplicates": station.duplicates,
-        "rejected": station.rejected,
-    })
 }

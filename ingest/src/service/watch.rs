@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::http;
 use crate::http::auth::Access;
 use crate::http::view::View;
+use crate::live;
 use crate::readiness::{Component, Condition, Health};
 
 /// How often histograms are condensed, scraped or not: their samples take memory until then.
@@ -99,6 +100,9 @@ impl Parts {
             chores.spawn(listeners::reload(tls));
         }
         chores.spawn(Arc::clone(&view.directory).watch());
+        chores.spawn(live::tap(Arc::clone(&view.live), Arc::clone(pipeline)));
+        let seen = Arc::clone(&view) as Arc<dyn View>;
+        chores.spawn(live::ticking(Arc::clone(&view.live), seen));
 
         // An address that cannot be told is none that only this machine can reach.
         let loopback = http_socket.local_addr().is_ok_and(|address| address.ip().is_loopback());

@@ -61,8 +61,8 @@ mod upkeep;
 mod write;
 
 pub use query::{
-    Aggregate, Aggregated, Bins, Bounds, By, Cell, EXACT_VALUES, Function, Gap, Gaps, Group, Order,
-    Page, Position, SKETCH_ERROR, Seen, Silence, Stop, Turns, Which, batch_of, field_of,
+    Aggregate, Aggregated, Among, Bins, Bounds, By, Cell, EXACT_VALUES, Function, Gap, Gaps, Group,
+    Order, Page, Position, SKETCH_ERROR, Seen, Silence, Stop, Turns, Which, batch_of, field_of,
     is_numeric, rows_of, schema_of,
 };
 pub use retain::{Expired, KindRetention, Removal, RetentionConfig};

@@ -32,6 +32,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::QueryError;
 use super::block::BlockFile;
 use super::manifest::FileEntry;
+use super::query::Among;
 use super::schema::{EFFECTIVE, LSN, STATION};
 use crate::io::Io;
 
@@ -76,6 +77,8 @@ pub(super) struct Wanted<'a> {
     pub(super) ranges: &'a [Range],
     /// Rows of this station.
     pub(super) station: Option<&'a StationId>,
+    /// Rows of one of these.
+    pub(super) among: Option<&'a Among>,
     /// Rows of these moments, by effective time in microseconds and lsn.
     pub(super) moments: Option<&'a Arc<HashSet<(i64, u64)>>>,
     /// These columns, or all. One that the file is too old to have is left out.
@@ -92,6 +95,7 @@ impl<'a> Wanted<'a> {
         Self {
             ranges,
             station: None,
+            among: None,
             moments: None,
             columns: None,
             sifted: true,
@@ -220,6 +224,7 @@ impl Files {
 struct Kept {
     ranges: Vec<Range>,
     station: Option<StationId>,
+    among: Option<Among>,
     moments: Option<Arc<HashSet<(i64, u64)>>>,
     columns: Option<Vec<&'static str>>,
     sifted: bool,
@@ -231,6 +236,7 @@ impl Kept {
         Self {
             ranges: wanted.ranges.to_vec(),
             station: wanted.station.cloned(),
+            among: wanted.among.cloned(),
             moments: wanted.moments.cloned(),
             columns: wanted.columns.map(<[_]>::to_vec),
             sifted: wanted.sifted,
@@ -242,6 +248,7 @@ impl Kept {
         Wanted {
             ranges: &self.ranges,
             station: self.station.as_ref(),
+            among: self.among.as_ref(),
             moments: self.moments.as_ref(),
             columns: self.columns.as_deref(),
             sifted: self.sifted,
@@ -284,6 +291,7 @@ impl Scan {
         if wanted.sifted {
             let mut sieves: Vec<_> = wanted.ranges.iter().map(|r| sieve(&schema, *r)).collect();
             sieves.extend(wanted.station.map(|station| station_sieve(&schema, station)));
+            sieves.extend(wanted.among.map(|among| among_sieve(&schema, among)));
             sieves.extend(wanted.moments.map(|moments| moment_sieve(&schema, moments)));
             builder = builder.with_row_filter(RowFilter::new(sieves));
         }
@@ -346,11 +354,24 @@ fn sieve(schema: &SchemaDescriptor, range: Range) -> Box<dyn ArrowPredicate> {
 
 fn station_sieve(schema: &SchemaDescriptor, station: &StationId) -> Box<dyn ArrowPredicate> {
     let station = station.clone();
+    text_sieve(schema, move |text| text == station.as_str())
+}
+
+fn among_sieve(schema: &SchemaDescriptor, among: &Among) -> Box<dyn ArrowPredicate> {
+    let among = Arc::clone(among);
+    text_sieve(schema, move |text| among.contains(text))
+}
+
+/// Rows of whose stations this is true.
+fn text_sieve(
+    schema: &SchemaDescriptor,
+    is_wanted: impl Fn(&str) -> bool + Send + 'static,
+) -> Box<dyn ArrowPredicate> {
     let mask = ProjectionMask::columns(schema, [STATION]);
     Box::new(ArrowPredicateFn::new(mask, move |batch| {
         let column = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
         let column = column.ok_or_else(|| unfit(STATION, "no text"))?;
-        let same = |i: usize| Some(column.is_valid(i) && column.value(i) == station.as_str());
+        let same = |i: usize| Some(column.is_valid(i) && is_wanted(column.value(i)));
         Ok(BooleanArray::from_iter((0..column.len()).map(same)))
     }))
 }

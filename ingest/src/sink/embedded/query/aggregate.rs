@@ -297,12 +297,10 @@ fn read(
     mut each: impl FnMut(&RecordBatch) -> Result<bool, Fault>,
 ) -> Result<(), QueryError> {
     let wanted = Wanted {
-        ranges,
-        station: which.station.as_ref(),
-        moments: None,
         columns: Some(columns),
         sifted: false,
         batch_rows: BATCH_ROWS,
+        ..which.wanted(ranges)
     };
     let mut scan = store.0.files.read(file, wanted)?;
     loop {

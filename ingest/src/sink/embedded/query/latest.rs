@@ -56,12 +56,8 @@ impl Store {
         for file in &files {
             let ranges = which.ranges(file);
             let columns = [col::IMEI, col::EFFECTIVE, col::LSN];
-            let wanted = Wanted {
-                station: which.station.as_ref(),
-                columns: Some(&columns),
-                batch_rows: BATCH_ROWS,
-                ..Wanted::rows(&ranges)
-            };
+            let wanted =
+                Wanted { columns: Some(&columns), batch_rows: BATCH_ROWS, ..which.wanted(&ranges) };
             let mut scan = self.0.files.read(file, wanted)?;
             loop {
                 let _turn = bounds.turn()?;
@@ -118,8 +114,7 @@ impl Store {
             }
             let moments = Arc::new(moments);
             let ranges = which.ranges(file);
-            let station = which.station.as_ref();
-            let wanted = Wanted { station, moments: Some(&moments), ..Wanted::rows(&ranges) };
+            let wanted = Wanted { moments: Some(&moments), ..which.wanted(&ranges) };
             let mut scan = self.0.files.read(file, wanted)?;
             loop {
                 let _turn = bounds.turn()?;

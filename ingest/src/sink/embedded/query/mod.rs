@@ -47,7 +47,7 @@ pub use bounds::{Bounds, Stop, Turns};
 pub use page::{Order, Page, Position};
 pub use stream::{batch_of, rows_of, schema_of};
 pub use times::{Gap, Gaps, Seen, Silence};
-pub use which::Which;
+pub use which::{Among, Which};
 
 /// One moment's files and rows in memory.
 struct View {

@@ -214,8 +214,7 @@ impl Store {
             self.look_ahead(file, &mut which, kept, bounds)?;
         }
         let ranges = which.ranges(file);
-        let station = which.station.as_ref();
-        let mut scan = self.0.files.read(file, Wanted { station, ..Wanted::rows(&ranges) })?;
+        let mut scan = self.0.files.read(file, which.wanted(&ranges))?;
         loop {
             let _turn = bounds.turn()?;
             let Some(batch) = scan.next() else { return Ok(()) };
@@ -234,12 +233,8 @@ impl Store {
         bounds: &Bounds,
     ) -> Result<(), QueryError> {
         let ranges = which.ranges(file);
-        let wanted = Wanted {
-            station: which.station.as_ref(),
-            columns: Some(&[col::EFFECTIVE]),
-            batch_rows: TIMES,
-            ..Wanted::rows(&ranges)
-        };
+        let wanted =
+            Wanted { columns: Some(&[col::EFFECTIVE]), batch_rows: TIMES, ..which.wanted(&ranges) };
         // Of the rows of the very time the last page ended at some may be wanted or none: they are not
         // counted, and all of them read.
         let at_end = kept.after.map(|after| after.effective_ms);

@@ -12,7 +12,6 @@ use arrow_schema::Schema;
 use loushan_schemas::kind::Kind;
 use loushan_schemas::row::Row;
 
-use super::super::scan::Wanted;
 use super::super::schema::Table;
 use super::super::{QueryError, Store, decode, write};
 use super::bounds::Bounds;
@@ -84,8 +83,7 @@ impl Store {
         let schema = schema_of(kind);
         for file in which.days(&files).into_values().flatten() {
             let ranges = which.ranges(file);
-            let station = which.station.as_ref();
-            let mut scan = self.0.files.read(file, Wanted { station, ..Wanted::rows(&ranges) })?;
+            let mut scan = self.0.files.read(file, which.wanted(&ranges))?;
             loop {
                 let batch = {
                     // Not while whoever asked takes its time with the batch.

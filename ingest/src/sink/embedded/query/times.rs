@@ -143,10 +143,9 @@ impl Store {
         for file in which.days(&view.files).into_values().flatten() {
             let ranges = which.ranges(file);
             let wanted = Wanted {
-                station: which.station.as_ref(),
                 columns: Some(&[col::EFFECTIVE]),
                 batch_rows: BATCH_ROWS,
-                ..Wanted::rows(&ranges)
+                ..which.wanted(&ranges)
             };
             let mut scan = self.0.files.read(file, wanted)?;
             loop {

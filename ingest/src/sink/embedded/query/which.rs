@@ -1,6 +1,6 @@
 //! Which readings a question is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use loushan_schemas::ids::{Imei, StationId};
@@ -9,9 +9,12 @@ use loushan_schemas::quality::Quality;
 use loushan_schemas::row::Row;
 
 use super::super::manifest::{Contents, FileEntry};
-use super::super::scan::Range;
+use super::super::scan::{Range, Wanted};
 use super::super::schema as col;
 use super::{effective_range, holds, imei_range};
+
+/// Names of stations: those of a project.
+pub type Among = Arc<BTreeSet<Arc<str>>>;
 
 /// Which readings: those that are all of this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Which {
     pub device: Option<Imei>,
     /// Sent by this station, or its own figures.
     pub station: Option<StationId>,
+    /// Sent by one of these, or its own figures.
+    pub among: Option<Among>,
     /// Of this kind.
     pub kind: Option<Kind>,
     /// With an effective time from here, in Unix milliseconds.
@@ -38,6 +43,7 @@ impl Default for Which {
         Self {
             device: None,
             station: None,
+            among: None,
             kind: None,
             from_ms: i64::MIN,
             to_ms: i64::MAX,
@@ -54,9 +60,26 @@ impl Which {
         (self.from_ms..self.to_ms).contains(&r.times.effective.ms())
             && self.device.is_none_or(|imei| r.imei == Some(imei))
             && self.kind.is_none_or(|kind| r.kind() == kind)
-            && self.station.as_ref().is_none_or(|station| row.station == *station)
+            && self.is_of(row.station.as_str())
             && r.quality >= self.min_quality
             && row.lsn <= self.up_to_lsn
+    }
+
+    /// Whether it matters which station a reading came by.
+    pub(super) fn names_stations(&self) -> bool {
+        self.station.is_some() || self.among.is_some()
+    }
+
+    /// Whether readings that came by this station are among them.
+    pub(crate) fn is_of(&self, station: &str) -> bool {
+        self.station.as_ref().is_none_or(|only| only.as_str() == station)
+            && self.among.as_ref().is_none_or(|among| among.contains(station))
+    }
+
+    /// What of a file is wanted for them: all columns of the rows in these ranges, by their stations.
+    pub(super) fn wanted<'a>(&'a self, ranges: &'a [Range]) -> Wanted<'a> {
+        let (station, among) = (self.station.as_ref(), self.among.as_ref());
+        Wanted { station, among, ..Wanted::rows(ranges) }
     }
 
     /// Whether a file can hold rows that are among them.

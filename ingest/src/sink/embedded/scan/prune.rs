@@ -1,5 +1,7 @@
 //! Which row groups and pages of a file can hold what is wanted, by statistics and bloom filters.
 
+use std::ops::Bound;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef};
@@ -48,6 +50,17 @@ pub(super) fn groups(
         let mins = converter.row_group_mins(metadata.row_groups())?;
         let maxes = converter.row_group_maxes(metadata.row_groups())?;
         groups.retain(|g| text_meets(&mins, &maxes, *g, station.as_str()));
+    }
+    if let Some(among) = wanted.among {
+        let converter = converter(footer, STATION)?;
+        let mins = converter.row_group_mins(metadata.row_groups())?;
+        let maxes = converter.row_group_maxes(metadata.row_groups())?;
+        groups.retain(|g| {
+            let (min, max) = (text_at(&mins, *g), text_at(&maxes, *g));
+            let low = min.as_deref().map_or(Bound::Unbounded, Bound::Included);
+            let mut above = among.range::<str, _>((low, Bound::Unbounded));
+            above.next().is_some_and(|name| max.as_deref().is_none_or(|max| **name <= *max))
+        });
     }
     Ok(groups)
 }
@@ -124,13 +137,14 @@ pub(super) fn bloom_bytes(column: &ColumnChunkMetaData) -> usize {
 }
 
 fn text_meets(mins: &ArrayRef, maxes: &ArrayRef, i: usize, text: &str) -> bool {
-    let at = |array: &ArrayRef| -> Option<String> {
-        let array = array.as_string_opt::<i32>()?;
-        (i < array.len() && array.is_valid(i)).then(|| array.value(i).to_owned())
-    };
     // Greatest values may be cut short, but then they are counted up at their end.
-    at(mins).is_none_or(|min| min.as_str() <= text)
-        && at(maxes).is_none_or(|max| max.as_str() >= text)
+    text_at(mins, i).is_none_or(|min| min.as_str() <= text)
+        && text_at(maxes, i).is_none_or(|max| max.as_str() >= text)
+}
+
+fn text_at(array: &ArrayRef, i: usize) -> Option<String> {
+    let array = array.as_string_opt::<i32>()?;
+    (i < array.len() && array.is_valid(i)).then(|| array.value(i).to_owned())
 }
 
 fn value(column: &dyn Array, i: usize) -> Option<i128> {

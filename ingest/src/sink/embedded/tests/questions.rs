@@ -63,11 +63,14 @@ fn any_which() -> impl Strategy<Value = Which> {
     let from = prop_oneof![Just(i64::MIN), DAY - HOUR..DAY + 3 * DAY_MS];
     let to = prop_oneof![Just(i64::MAX), DAY..DAY + 4 * DAY_MS];
     let station = option::of(0..3_u64);
-    (option::of(0..6_u64), station, kind, from, to, 1..5_u8).prop_map(
-        |(device, station, kind, from_ms, to_ms, quality)| Which {
+    let name = |n: u64| -> Arc<str> { format!("bs{n}").into() };
+    let among = option::of(proptest::collection::btree_set((0..4_u64).prop_map(name), 0..3));
+    (option::of(0..6_u64), station, among, kind, from, to, 1..5_u8).prop_map(
+        |(device, station, among, kind, from_ms, to_ms, quality)| Which {
             device: device.map(imei),
             station: station
                 .map(|n| loushan_schemas::ids::StationId::new(&format!("bs{n}")).unwrap()),
+            among: among.map(Arc::new),
             kind,
             from_ms,
             to_ms,

@@ -30,9 +30,7 @@ impl Plan {
         let has_imei = kind != Kind::StationStatus;
         Self {
             imei: has_imei && (which.device.is_some() || by == By::Device),
-            station: which.station.is_some()
-                || by == By::Station
-                || (by == By::Device && !has_imei),
+            station: which.names_stations() || by == By::Station || (by == By::Device && !has_imei),
             quality: which.min_quality > Quality::Rejected,
             lsn: file.max_lsn > which.up_to_lsn,
         }
@@ -151,6 +149,7 @@ impl<'a> Columns<'a> {
     ) -> Result<bool, Fault> {
         let device = which.device.and_then(|imei| i64::try_from(imei.get()).ok());
         let low = which.min_quality.number();
+        let by_station = which.names_stations();
         for (i, micros) in self.effective.values().iter().enumerate() {
             let ms = micros.div_euclid(1000);
             if ms < which.from_ms || ms >= which.to_ms {
@@ -166,8 +165,8 @@ impl<'a> Columns<'a> {
             {
                 continue;
             }
-            if let (Some(wanted), Some(station)) = (&which.station, self.station)
-                && station.value(i) != wanted.as_str()
+            if let Some(station) = self.station.filter(|_| by_station)
+                && !which.is_of(station.value(i))
             {
                 continue;
             }

@@ -25,7 +25,7 @@
 //! allows, the devices with the greatest numbers are let go and looked at in a further pass; files are
 //! sorted by device, so a pass begins at its first device's page and ends with its last one's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use loushan_schemas::field::{Counter, Field};
 use loushan_schemas::kind::Kind;
@@ -76,11 +76,18 @@ pub(super) fn count(
     let Some(place) = Place::of(kind, field) else { return Ok(()) };
     let question = asked.question;
     // The station is looked at where an increase is put: a device may move between stations.
-    let station = question.which.station.clone();
-    let station = station.map(|station| asked.names.number(station.as_str()));
+    let only: Option<HashSet<u64>> = match (&question.which.station, &question.which.among) {
+        (None, None) => None,
+        (Some(station), _) if question.which.is_of(station.as_str()) => {
+            Some(HashSet::from([asked.names.number(station.as_str())]))
+        }
+        (Some(_), _) => return Ok(()),
+        (None, Some(among)) => Some(among.iter().map(|name| asked.names.number(name)).collect()),
+    };
     let which = Which {
         kind: Some(kind),
         station: None,
+        among: None,
         from_ms: question.which.from_ms.saturating_sub(REACH_MS),
         to_ms: question.which.to_ms.saturating_add(REACH_MS),
         ..question.which.clone()
@@ -100,7 +107,7 @@ pub(super) fn count(
         for (device, mut points) in points {
             asked.bounds.stop.check()?;
             let increases = increases(&mut points, rules);
-            spread(asked, kind, device, station, &increases)?;
+            spread(asked, kind, device, only.as_ref(), &increases)?;
         }
         asked.budget.give_back(share);
         if end == u64::MAX {
@@ -161,7 +168,7 @@ fn gather(
     place: Place,
     series: &mut Series,
 ) -> Result<(), QueryError> {
-    let needs_station = asked.question.by == By::Station || asked.question.which.station.is_some();
+    let needs_station = asked.question.by == By::Station || asked.question.which.names_stations();
     for (at, row) in asked.view.memory().enumerate() {
         if at % BATCH_ROWS == 0 {
             asked.bounds.stop.check()?;
@@ -280,7 +287,7 @@ fn spread(
     asked: &mut Asked<'_>,
     kind: Kind,
     device: u64,
-    station: Option<u64>,
+    only: Option<&HashSet<u64>>,
     increases: &[Increase],
 ) -> Result<(), QueryError> {
     let Aggregate { which, bins, by, per_ms, .. } = asked.question;
@@ -295,7 +302,7 @@ fn spread(
         }
     };
     let mut increases: Vec<&Increase> =
-        increases.iter().filter(|i| station.is_none_or(|of| i.station == of)).collect();
+        increases.iter().filter(|i| only.is_none_or(|of| of.contains(&i.station))).collect();
     if matches!(by, By::Station) {
         // A cell is closed once: a device that is heard by two stations in turn goes to and fro.
         increases.sort_by_key(|increase| increase.station);
