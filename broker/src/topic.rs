@@ -1,6 +1,6 @@
 //! Topic names and filters: what is valid, what matches, and what is kept.
 
-use loushan_schemas::topic::Topic;
+use loushan_schemas::topic::{ALARMS, Topic};
 
 /// What the filters of shared subscriptions begin with.
 const SHARE: &str = "$share/";
@@ -65,9 +65,13 @@ pub(crate) fn pattern(filter: &str) -> &str {
     share(filter).map_or(filter, |(_, pattern)| pattern)
 }
 
-/// Whether the broker itself is the only one to publish there.
+/// Whether the broker itself, or whoever owns it, is the only one to publish there: its figures, and the
+/// service's alarms. A region cannot be called so and publish.
 pub(crate) fn is_brokers_own(name: &str) -> bool {
-    name == "$SYS" || name.starts_with("$SYS/")
+    let below = |root: &str| {
+        name.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    below("$SYS") || below(ALARMS)
 }
 
 /// Whether a message to `name` goes to a subscriber of `filter`, both being valid. A filter that
@@ -92,6 +96,9 @@ pub(crate) fn matches(name: &str, filter: &str) -> bool {
 /// Whether the RETAIN flag means anything on `name`: not on the uplinks of stations, whose readings
 /// are kept in the store and not here (`nb1/+/+/u/#`).
 pub(crate) fn may_retain(name: &str) -> bool {
+    if is_brokers_own(name) {
+        return true;
+    }
     match Topic::parse(name) {
         Ok(topic) => !topic.channel.is_uplink(),
         Err(_) => !matches(name, UPLINKS),

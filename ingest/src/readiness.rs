@@ -37,6 +37,8 @@ pub enum Component {
     Sinks,
     /// The dead letter.
     DeadLetter,
+    /// Alarms, and who is told of them.
+    Alarms,
 }
 
 impl Component {
@@ -57,6 +59,7 @@ impl Component {
             Self::Embedded => "embedded",
             Self::Sinks => "sinks",
             Self::DeadLetter => "dead_letter",
+            Self::Alarms => "alarms",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
+mod alarms;
 mod front;
 mod store;
 
@@ -353,6 +354,9 @@ pub static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    alarms::ALARMS,
+    alarms::WEBHOOK,
+    alarms::MAINTENANCE,
     section(
         "stations",
         "What stands where.",

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+mod alarms;
 mod api;
 pub mod auth;
 mod commands;
@@ -96,6 +97,7 @@ fn router(app: App) -> Router {
         .merge(api::routes())
         .merge(query::routes())
         .merge(retention::routes())
+        .merge(alarms::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
@@ -104,7 +106,7 @@ fn router(app: App) -> Router {
 
 /// The routes, for the index page and for 404s.
 fn paths() -> impl Iterator<Item = &'static &'static str> {
-    api::PATHS.iter().chain(query::PATHS).chain(retention::PATHS)
+    api::PATHS.iter().chain(query::PATHS).chain(retention::PATHS).chain(alarms::PATHS)
 }
 
 /// What there is, for whoever opens the address in a browser.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::letters::{self, LetterFilter, LetterReplay};
 use super::sinks::{Past, Sinks};
 use super::{dead_letter_dir, letter_dirs};
+use crate::alarm::Alarms;
 use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
@@ -54,6 +55,8 @@ pub(super) struct ServiceView {
     pub(super) data: PathBuf,
     /// Held while dead letters are replayed.
     pub(super) letters_turn: Mutex<()>,
+    /// The alarms, where they are switched on.
+    pub(super) alarms: Option<Alarms>,
     /// The log's bounds, for the messages.
     pub(super) log_options: LogOptions,
 }
@@ -63,6 +66,7 @@ fn component(sink: &str) -> Component {
     match sink {
         "embedded" => Component::Embedded,
         "dead_letter" => Component::DeadLetter,
+        "alarms" => Component::Alarms,
         "snapshot" => Component::Pipeline,
         _ => Component::Sinks,
     }
@@ -164,6 +168,9 @@ impl View for ServiceView {
             said.extend(figures.trouble.map(named));
             said.extend(figures.notice);
         }
+        if let Some(trouble) = self.alarms.as_ref().and_then(Alarms::trouble) {
+            said.entry(Component::Alarms).or_default().push(trouble);
+        }
         for (component, what) in said.into_iter().filter(|(_, what)| !what.is_empty()) {
             readiness.note(component, Condition::amber(what.join("; ")));
         }
@@ -184,6 +191,13 @@ impl View for ServiceView {
 
     fn record_metrics(&self) {
         self.pipeline.record_metrics();
+        if let Some(alarms) = &self.alarms {
+            alarms.record_metrics();
+        }
+    }
+
+    fn alarms(&self) -> Option<&Alarms> {
+        self.alarms.as_ref()
     }
 
     fn commands(&self) -> Option<&Commands> {
