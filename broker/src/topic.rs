@@ -113,6 +113,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn below_alarms_and_figures_only_the_owner_publishes_and_may_retain_whatever_a_station_is_called()
+     {
+        for name in
+            ["$SYS", "$SYS/broker/x", "nb1/alarms", "nb1/alarms/zunyi/u/station/station_offline"]
+        {
+            assert!(is_brokers_own(name) && may_retain(name), "{name}");
+        }
+        for name in ["nb1/alarmsx/zunyi/u/t", "nb1/zunyi/alarms/u/t", "alarms", "$SYSx"] {
+            assert!(!is_brokers_own(name), "{name}");
+        }
+    }
+
+    #[test]
     fn a_filter_matches_as_section_4_7_says() {
         for (name, filter, expected) in [
             ("a/b", "a/b", true),

@@ -8,6 +8,7 @@
 //! nb1/{region}/{station}/u/r     command results
 //! nb1/{region}/{station}/state   retained birth and last will
 //! nb1/{region}/{station}/d       commands down
+//! nb1/alarms/…                   the service's own: alarms that last
 //! ```
 
 use std::fmt;

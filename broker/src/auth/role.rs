@@ -7,7 +7,8 @@
 //! | `admin` | to everything | to everything, `$SYS` too |
 //! | `anonymous` | to everything | to everything, `$SYS` too |
 //!
-//! Below `$SYS/` nobody publishes, whatever a role or rule says: what is there is the broker's to say.
+//! Below `$SYS/` and `nb1/alarms/` nobody publishes, whatever a role or rule says: what is there is the
+//! broker's and the service's to say.
 
 use std::fmt;
 use std::str::FromStr;

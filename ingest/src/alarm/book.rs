@@ -55,8 +55,7 @@ impl Book {
         let last_event = kept.next_event.max(1) - 1;
         let names = config.webhooks.iter().map(|it| Arc::clone(&it.name));
         let names = names.map(|name| webhook(&name)).chain([MQTT.into()]);
-        let outbox =
-            Outbox::new(config.outbox_bytes, names, &readers, events, last_event);
+        let outbox = Outbox::new(config.outbox_bytes, names, &readers, events, last_event);
         let mut shelf = Shelf::default();
         alarms.into_iter().for_each(|alarm| shelf.put(alarm));
         let mut engine = Engine::new(Arc::clone(config), sites, kept);
@@ -240,8 +239,13 @@ impl Book {
             metrics::counter!("loushan_alarm_events_total",
                 "rule" => alarm.rule.as_str(), "change" => change.as_str())
             .increment(1);
-            tracing::info!(id = &*alarm.id, severity = alarm.severity.as_str(), why = alarm.why,
-                change = change.as_str(), "an alarm");
+            tracing::info!(
+                id = &*alarm.id,
+                severity = alarm.severity.as_str(),
+                why = alarm.why,
+                change = change.as_str(),
+                "an alarm"
+            );
             // Nobody may be listening.
             drop(self.live.send(Arc::clone(event)));
         }

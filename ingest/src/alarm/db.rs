@@ -44,6 +44,8 @@ const VERSION: u64 = 1;
 const FILE: &str = "alarms.redb";
 /// Pages of it in memory: it is read once and written from then on.
 const CACHE: usize = 8 << 20;
+/// Bytes of the file that are copied at once.
+const COPY_BYTES: usize = 1 << 20;
 /// How a reader's place is called, before its name.
 const READER: &str = "reader.";
 
@@ -161,8 +163,9 @@ impl Db {
     pub(super) fn write(&mut self, commit: &Commit) -> Result<(), String> {
         let open = match self.database.take() {
             Some(database) => database,
-            None => database(&*self.io, &self.path).map_err(|e| e.to_string())?,
+            None => self.again().map_err(|e| format!("{}: {e}", self.path.display()))?,
         };
+        // Dropped on an error: nothing is written over what a failed sync may have lost.
         let written = catch_unwind(AssertUnwindSafe(|| write(&open, commit)));
         match written {
             Ok(Ok(())) => {
@@ -172,6 +175,34 @@ impl Db {
             Ok(Err(error)) => Err(format!("{}: {error}", self.path.display())),
             Err(_) => Err(format!("{}: its pages make no sense", self.path.display())),
         }
+    }
+}
+
+impl Db {
+    /// Opens it after an error. A failed sync may have lost pages that still read well: all of it is
+    /// written once more, to a file of its own.
+    fn again(&self) -> Result<Database, redb::Error> {
+        let new = self.path.with_extension("new");
+        if self.io.exists(&new)? {
+            self.io.remove_file(&new)?;
+        }
+        let (from, to) = (self.io.open_read(&self.path)?, self.io.create_new(&new)?);
+        let (len, mut at) = (from.size()?, 0);
+        let mut bytes = vec![0; COPY_BYTES];
+        while at < len {
+            let part = usize::try_from(len - at).unwrap_or(usize::MAX).min(COPY_BYTES);
+            let part = bytes.get_mut(..part).unwrap_or_default();
+            read_exact_at(&*from, part, at)?;
+            write_all_at(&*to, part, at)?;
+            at += part.len() as u64;
+        }
+        to.sync_data()?;
+        drop((from, to));
+        self.io.rename(&new, &self.path)?;
+        if let Some(dir) = self.path.parent() {
+            self.io.sync_dir(dir)?;
+        }
+        database(&*self.io, &self.path)
     }
 }
 

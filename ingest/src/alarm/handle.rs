@@ -56,11 +56,7 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    pub(super) fn new(
-        book: Book,
-        config: &AlarmConfig,
-        clock: Clock,
-    ) -> (Self, Arc<Mutex<Book>>) {
+    pub(super) fn new(book: Book, config: &AlarmConfig, clock: Clock) -> (Self, Arc<Mutex<Book>>) {
         let (shelf, live) = (Arc::clone(book.shelf()), book.live().clone());
         let outbox = Arc::clone(book.outbox());
         let book = Arc::new(Mutex::new(book));
@@ -164,8 +160,7 @@ impl Alarms {
             unacknowledged += u64::from(alarm.acknowledged.is_none());
             if alarm.cleared.is_none() {
                 let at = usize::from(alarm.rule.number()) - 1;
-                if let (Some(count), Some(severity)) =
-                    (lasting.get_mut(at), severities.get_mut(at))
+                if let (Some(count), Some(severity)) = (lasting.get_mut(at), severities.get_mut(at))
                 {
                     *count += 1;
                     *severity = alarm.severity;

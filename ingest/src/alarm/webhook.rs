@@ -159,8 +159,13 @@ impl Hook {
                     ready = None;
                     self.status.failures.fetch_add(1, Ordering::Relaxed);
                     let pause = backoff.pause();
-                    tracing::warn!(webhook = &*self.config.name, event = event.number, why,
-                        ?pause, "a webhook was not told; trying again");
+                    tracing::warn!(
+                        webhook = &*self.config.name,
+                        event = event.number,
+                        why,
+                        ?pause,
+                        "a webhook was not told; trying again"
+                    );
                     *self.status.trouble.lock() = Some(why);
                     tokio::time::sleep(pause).await;
                 }

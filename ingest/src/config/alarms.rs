@@ -11,7 +11,9 @@ use super::raw::Raw;
 use super::resolved::Values;
 use super::table::Setting;
 use super::units::parse_duration;
-use crate::alarm::{AlarmConfig, Daily, Maintenance, Rule, Severity, Thresholds, WebhookConfig, When};
+use crate::alarm::{
+    AlarmConfig, Daily, Maintenance, Rule, Severity, Thresholds, WebhookConfig, When,
+};
 
 /// How the names of webhooks' sections begin.
 const WEBHOOK: &str = "alarms.webhook.";
@@ -235,10 +237,75 @@ pub(super) fn faults(raw: &Raw) -> Vec<Fault> {
         let (at, of) = (value(clear), value(set));
         if (above && at < of) || (!above && at > of) {
             let word = if above { "below" } else { "above" };
-            let problem = format!("{at} is {word} alarms.{set} = {of}: it would be set and cleared at once");
+            let problem =
+                format!("{at} is {word} alarms.{set} = {of}: it would be set and cleared at once");
             let remedy = format!("write {of}, or a number that is not {word} it");
             fault(&format!("alarms.{clear}"), problem, remedy);
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn rules_windows_and_webhooks_are_read_from_file_and_environment() {
+        let file = "[alarms]\noff = \"covered, tamper\"\nseverity = \"lamp_tilt=major\"\n\
+                    raise_after = \"water_leak=10m\"\nkinds = \"smoke\"\nsilent_percent = 300\n\
+                    [alarms.webhook.fire-brigade]\nurl = \"https://h/x\"\nsecret_file = \"s\"\n\
+                    severity = \"critical\"\n\
+                    [alarms.maintenance.lift]\nfrom = \"2026-03-01T00:00:00Z\"\n\
+                    devices = \"867770000000018\"\n";
+        let variable = "LOUSHAN__ALARMS__WEBHOOK__FIRE_BRIGADE__TIMEOUT".to_owned();
+        let config = Config::read(Some(file), [(variable, "3s".to_owned())]).unwrap().alarms;
+        assert!(!config.policy(Rule::Covered).on && config.policy(Rule::Smoke).on);
+        assert_eq!(config.policy(Rule::LampTilt).severity, Severity::Major);
+        assert_eq!(config.policy(Rule::WaterLeak).raise_after, Duration::from_secs(600));
+        assert_eq!(config.policy(Rule::WaterLeak).clear_after, Duration::from_secs(30));
+        assert_eq!(config.kinds, [Kind::Smoke]);
+        assert!((config.thresholds.silent_factor - 3.0).abs() < f64::EPSILON);
+        let hook = &config.webhooks[0];
+        assert_eq!((&*hook.name, hook.timeout), ("fire-brigade", Duration::from_secs(3)));
+        assert_eq!(hook.severity, Severity::Critical);
+        let window = &config.maintenance[0];
+        assert_eq!(window.when.from_ms, 1_772_323_200_000);
+        assert_eq!((window.when.to_ms, window.devices.len()), (i64::MAX, 1));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_engine() {
+        assert_eq!(Config::read(None, []).unwrap().alarms, AlarmConfig::default());
+    }
+
+    #[test]
+    fn what_a_list_has_that_is_none_of_it_is_named_with_the_remedy() {
+        let file = "[alarms]\noff = \"smoke, fire\"\nseverity = \"smoke=bad\"\n\
+                    raise_after = \"smoke=1w\"\nkinds = \"station_status\"\ntilt_clear_deg = 20\n\
+                    low_battery_clear_pct = 5\n\
+                    [alarms.webhook.x]\nurl = \"https://h/\"\n\
+                    [alarms.maintenance.a]\nrules = \"smoke\"\n\
+                    [alarms.maintenance.b]\nfrom = \"2026-03-02T00:00:00Z\"\n\
+                    to = \"2026-03-01T00:00:00Z\"\ndaily = \"25:00-26:00\"\ndevices = \"123\"\n";
+        let faults = Config::read(Some(file), []).unwrap_err().0;
+        let shown: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        for start in [
+            "line 2: alarms.off: \"fire\" is not accepted; write rules: smoke,",
+            "line 3: alarms.severity: \"smoke=bad\" is not accepted; write RULE=critical,",
+            "line 4: alarms.raise_after: \"smoke=1w\" is not accepted; write RULE=DURATION",
+            "line 5: alarms.kinds: \"station_status\" is not accepted; write kinds of devices",
+            "line 6: alarms.tilt_clear_deg: 20 is above alarms.tilt_deg = 15",
+            "line 7: alarms.low_battery_clear_pct: 5 is below alarms.low_battery_pct = 10",
+            "line 14: alarms.maintenance.b.to: the window ends before it begins",
+            "line 15: alarms.maintenance.b.daily: \"25:00-26:00\" is none",
+            "line 16: alarms.maintenance.b.devices: \"123\" is not accepted; write IMEIs",
+        ] {
+            assert!(shown.iter().any(|line| line.starts_with(start)), "{start}\n{shown:#?}");
+        }
+        for part in ["alarms.webhook.x.secret_file: must be set", "alarms.maintenance.a: nothing says"] {
+            assert!(shown.iter().any(|line| line.contains(part)), "{part}\n{shown:#?}");
+        }
+    }
 }

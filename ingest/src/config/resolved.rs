@@ -204,7 +204,11 @@ fn resolve(raw: &Raw) -> Option<Config> {
             retention: retention(&values),
             ..EmbeddedConfig::default()
         },
-        sinks: raw.members("sink.").iter().map(|name| sink(&values, name)).collect::<Option<_>>()?,
+        sinks: raw
+            .members("sink.")
+            .iter()
+            .map(|name| sink(&values, name))
+            .collect::<Option<_>>()?,
         dead_letter: DeadLetterConfig {
             total_bytes: values.bytes("dead_letter.total_bytes")?,
             station_bytes: values.bytes("dead_letter.station_bytes")?,

@@ -211,8 +211,7 @@ pub const FAMILIES: [(&str, &str); 3] =
 const RESERVED: [&str; 4] = ["embedded", "dead_letter", "snapshot", "alarms"];
 
 /// What a sink's name may be, for people.
-pub const SINK_NAMES: &str =
-    "a sink's name is a-z, then up to 31 of a-z 0-9 _ -, and not embedded, dead_letter, snapshot or alarms";
+pub const SINK_NAMES: &str = "a sink's name is a-z, then up to 31 of a-z 0-9 _ -, and not embedded, dead_letter, snapshot or alarms";
 
 /// Whether a sink may be called so.
 #[must_use]

@@ -17,7 +17,9 @@ use super::api::ask;
 use super::auth::{ADMIN_TOKEN_FILE, Admin};
 use super::error::ApiError;
 use super::params::Params;
-use crate::alarm::{AckError, Alarm, AlarmState, Alarms, Filter, MAX_NAME, MAX_NOTE, Rule, Severity};
+use crate::alarm::{
+    AckError, Alarm, AlarmState, Alarms, Filter, MAX_NAME, MAX_NOTE, Rule, Severity,
+};
 
 /// The routes, for the index page and for 404s.
 pub(super) const PATHS: &[&str] = &[
@@ -29,17 +31,43 @@ pub(super) const PATHS: &[&str] = &[
 
 /// Parameters that say which alarms.
 const FILTER: [&str; 11] = [
-    "state", "severity", "rule", "kind", "station", "device", "project", "area", "acknowledged",
-    "shown", "q",
+    "state",
+    "severity",
+    "rule",
+    "kind",
+    "station",
+    "device",
+    "project",
+    "area",
+    "acknowledged",
+    "shown",
+    "q",
 ];
 /// Alarms of a page at most, and when nothing is said.
 const MAX_LIMIT: u64 = 1000;
 const LIMIT: u64 = 100;
 /// The columns of a CSV export.
 const COLUMNS: [&str; 20] = [
-    "id", "rule", "severity", "state", "region", "station", "imei", "kind", "project", "area", "why",
-    "lsn", "raised_ms", "effective_ms", "late", "cleared_ms", "cleared_by", "acknowledged_by",
-    "acknowledged_ms", "note",
+    "id",
+    "rule",
+    "severity",
+    "state",
+    "region",
+    "station",
+    "imei",
+    "kind",
+    "project",
+    "area",
+    "why",
+    "lsn",
+    "raised_ms",
+    "effective_ms",
+    "late",
+    "cleared_ms",
+    "cleared_by",
+    "acknowledged_by",
+    "acknowledged_ms",
+    "note",
 ];
 
 pub(super) fn routes() -> Router<App> {

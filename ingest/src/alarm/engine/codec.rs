@@ -213,8 +213,8 @@ impl Device {
         w.i64(newest.effective).i64(newest.heard).u32(newest.boot_epoch).u64(newest.seq);
         w.alive(&self.alive).rhythm(&self.rhythm);
         w.maybe(self.reverse_l, |w, litres| {
-                w.i64(litres);
-            });
+            w.i64(litres);
+        });
         w.conditions(&self.conditions);
         w.0
     }
@@ -250,8 +250,8 @@ impl Station {
         w.u8(VERSION).text(self.region.as_str());
         w.alive(&self.alive).rhythm(&self.rhythm);
         w.maybe(self.session, |w, session| {
-                w.u32(session);
-            });
+            w.u32(session);
+        });
         w.u8(u8::from(self.dead)).i64(self.replayed).i64(self.back);
         w.conditions(&self.conditions);
         w.0

@@ -68,9 +68,16 @@ impl Engine {
         };
         device.newest = place;
         device.kind = row.reading.kind();
-        device.judged(row, &place, kept_back && is_late(place.heard, received), &self.config, |rule| {
-            self.config.applies(rule, Some(row.reading.kind()), self.sites.get(&row.station))
-        }, now);
+        device.judged(
+            row,
+            &place,
+            kept_back && is_late(place.heard, received),
+            &self.config,
+            |rule| {
+                self.config.applies(rule, Some(row.reading.kind()), self.sites.get(&row.station))
+            },
+            now,
+        );
         *bytes += state::bytes(&device.conditions);
         changed.devices.insert(imei);
         self.device_timer(imei);
@@ -216,12 +223,8 @@ impl Device {
             }
             let ago = received.saturating_sub(place.heard);
             let listened = now.saturating_sub(ago).max(self.alive.listened);
-            self.alive = Alive {
-                at_ms: place.heard,
-                listened,
-                lsn: row.lsn,
-                effective_ms: place.effective,
-            };
+            self.alive =
+                Alive { at_ms: place.heard, listened, lsn: row.lsn, effective_ms: place.effective };
             return;
         }
         self.region = row.region.clone();

@@ -75,9 +75,8 @@ impl Emit<'_> {
             }
         }
         let held = self.config.maintenance.iter();
-        let held = held.filter_map(|it| {
-            it.holds(self.ear.time, rule, who.station, who.imei, place)
-        });
+        let held =
+            held.filter_map(|it| it.holds(self.ear.time, rule, who.station, who.imei, place));
         if let Some(end) = held.max() {
             condition.due = Some(now.saturating_add(end.saturating_sub(self.ear.time)));
             return;
@@ -117,13 +116,7 @@ impl Emit<'_> {
     }
 
     /// Ends the alarm of a condition.
-    pub(super) fn clear(
-        &mut self,
-        condition: &mut Condition,
-        alarm: u64,
-        by: ClearedBy,
-        lsn: u64,
-    ) {
+    pub(super) fn clear(&mut self, condition: &mut Condition, alarm: u64, by: ClearedBy, lsn: u64) {
         condition.alarm = None;
         let event = self.number();
         let cleared = Cleared { at_ms: self.ear.time, by, lsn };
@@ -148,7 +141,12 @@ impl Emit<'_> {
 
 /// How long a rule has to last, where a cause of it has to last for `cause_ms`; longer by the time that
 /// what was kept back has to settle.
-pub(super) fn raise_after(config: &AlarmConfig, rule: super::Rule, cause_ms: i64, late: bool) -> i64 {
+pub(super) fn raise_after(
+    config: &AlarmConfig,
+    rule: super::Rule,
+    cause_ms: i64,
+    late: bool,
+) -> i64 {
     let settle = if late { SETTLE_MS } else { 0 };
     ms(config.policy(rule).raise_after).max(cause_ms).max(settle)
 }

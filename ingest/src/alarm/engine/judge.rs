@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use loushan_schemas::field::Field;
 use loushan_schemas::pb;
-use loushan_schemas::reading::{Body, Common, Elevator, Parking, Reading, Smoke, StreetLight, Water};
+use loushan_schemas::reading::{
+    Body, Common, Elevator, Parking, Reading, Smoke, StreetLight, Water,
+};
 
 use crate::alarm::config::Thresholds;
 use crate::alarm::rule::Rule;
@@ -142,8 +144,7 @@ fn street_light(light: &StreetLight, limits: &Thresholds, words: &mut Words) {
             });
         }
         if let Some(dim) = light.dim_pct.or(light.dim_command_pct) {
-            let burns =
-                if dim > 0.0 { Some(false) } else { above(power, limits.day_burner_w) };
+            let burns = if dim > 0.0 { Some(false) } else { above(power, limits.day_burner_w) };
             words.say(Rule::DayBurner, MEASURED, burns, || {
                 format!("it is to be dark and draws {power} W")
             });
@@ -205,9 +206,8 @@ fn elevator(elevator: &Elevator, limits: &Thresholds, words: &mut Words) {
     words.say_after(Rule::Entrapment, MEASURED, stuck, limits.entrapment_after, || {
         "it stands outside the door zone with somebody inside".into()
     });
-    let open = elevator
-        .door
-        .map(|door| [Door::Open as i32, Door::LimitedOpened as i32].contains(&door));
+    let open =
+        elevator.door.map(|door| [Door::Open as i32, Door::LimitedOpened as i32].contains(&door));
     let open_moving = match (open, speed) {
         (Some(true), Some(speed)) => Some(speed != 0.0),
         (Some(false), _) => Some(false),
@@ -259,6 +259,3 @@ fn water(water: &Water, limits: &Thresholds, reverse_l: Option<i64>, words: &mut
     words.say(Rule::Tamper, SAID, says(Alarm::Tamper), || "the meter was tampered with".into());
     words.say(Rule::LowBattery, SAID, says(Alarm::LowBattery), it_says_so);
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,7 +14,7 @@ mod devices;
 mod emit;
 mod stations;
 #[cfg(test)]
-mod tests;
+pub(in crate::alarm) mod tests;
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use loushan_schemas::ids::{Imei, StationId};
 use loushan_schemas::topic::{Channel, Topic};
 
 use super::config::{AlarmConfig, Place as Site};
-pub(crate) use super::rule::Rule;
 use super::model::{Alarm, Cleared};
+pub(crate) use super::rule::Rule;
 use crate::pipeline::frame::DurableFrame;
 pub(crate) use ear::Ear;
 pub(crate) use state::{Device, Station};

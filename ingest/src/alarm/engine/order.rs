@@ -78,7 +78,8 @@ mod tests {
     fn one_wrong_witness_is_outvoted() {
         let known = place(1_000, 1_000, 10);
         // The clock was put back by eight hours; the counter began anew; the station's clock is behind.
-        for news in [place(1_100 - 8 * HOUR, 1_100, 11), place(1_100, 1_100, 0), place(1_100, 900, 11)]
+        for news in
+            [place(1_100 - 8 * HOUR, 1_100, 11), place(1_100, 1_100, 0), place(1_100, 900, 11)]
         {
             assert!(news.is_news_after(&known), "{news:?}");
         }

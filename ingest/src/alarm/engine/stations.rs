@@ -63,8 +63,7 @@ impl Engine {
                         why: "its last will, or it said goodbye".to_owned(),
                     };
                     let after = raise_after(&self.config, Rule::StationOffline, 0, false);
-                    let condition =
-                        find_or_new(&mut station.conditions, Rule::StationOffline);
+                    let condition = find_or_new(&mut station.conditions, Rule::StationOffline);
                     condition.set(SAID, origin, after, now);
                 }
             }
@@ -125,7 +124,8 @@ impl Engine {
 
     /// When a station's silence is an alarm; `None` where it is one, or is none ever.
     fn station_silent_at(&self, name: &StationId, station: &Station) -> Option<i64> {
-        let holds = |it: &super::condition::Condition| it.rule == Rule::StationOffline && it.holds();
+        let holds =
+            |it: &super::condition::Condition| it.rule == Rule::StationOffline && it.holds();
         if station.conditions.iter().any(holds) {
             return None;
         }

@@ -21,14 +21,14 @@ mod model;
 mod silence;
 
 /// 2026-03-01, midnight in the city.
-pub(super) const T0: i64 = 1_772_323_200_000 - 8 * 3_600_000;
-pub(super) const SECOND: i64 = 1000;
-pub(super) const MINUTE: i64 = 60 * SECOND;
+pub(in crate::alarm) const T0: i64 = 1_772_323_200_000 - 8 * 3_600_000;
+pub(in crate::alarm) const SECOND: i64 = 1000;
+pub(in crate::alarm) const MINUTE: i64 = 60 * SECOND;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 
 /// What a device says, and when.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+pub(in crate::alarm) struct Said {
     pub(super) station: &'static str,
     pub(super) channel: &'static str,
     pub(super) device: u64,
@@ -54,16 +54,16 @@ pub(super) fn smoke(state: pb::smoke::State) -> Body {
     })
 }
 
-pub(super) fn alarm() -> Body {
+pub(in crate::alarm) fn alarm() -> Body {
     smoke(pb::smoke::State::Alarm)
 }
 
-pub(super) fn normal() -> Body {
+pub(in crate::alarm) fn normal() -> Body {
     smoke(pb::smoke::State::Normal)
 }
 
 /// Said live at a moment, all clocks right.
-pub(super) fn live(at: i64, seq: u64, body: Body) -> Said {
+pub(in crate::alarm) fn live(at: i64, seq: u64, body: Body) -> Said {
     Said {
         station: "bs1",
         channel: "u/t",
@@ -77,6 +77,60 @@ pub(super) fn live(at: i64, seq: u64, body: Body) -> Said {
     }
 }
 
+/// One batch; the first says where.
+pub(in crate::alarm) fn batch(lsn: u64, all: &[Said]) -> DurableFrame {
+    let first = &all[0];
+    let rows = all.iter().map(|said| row(lsn, said)).collect();
+    frame(lsn, first.station, first.channel, first.received, Bytes::new(), rows)
+}
+
+fn row(lsn: u64, said: &Said) -> Row {
+    let time = |ms| DeviceTime::from_ms(ms).unwrap();
+    Row {
+        lsn,
+        region: Region::new("xinpu").unwrap(),
+        station: StationId::new(said.station).unwrap(),
+        session: 1,
+        batch_seq: said.seq,
+        replay: said.channel == "u/h",
+        reading: Reading {
+            imei: Some(imei(said.device)),
+            boot_epoch: 1,
+            seq: said.seq,
+            times: Times {
+                measured: Some(time(said.effective)),
+                heard: DeviceTime::from_ms(said.heard),
+                received: ReceiveTime::from_ns(said.received * 1_000_000),
+                effective: time(said.effective),
+                source: TimeSource::Measured,
+            },
+            common: Common { battery_pct: said.battery, ..Common::default() },
+            body: said.body.clone(),
+            quality: Quality::Accepted,
+            reason: None,
+        },
+    }
+}
+
+fn frame(
+    lsn: u64,
+    station: &str,
+    channel: &str,
+    at: i64,
+    payload: Bytes,
+    rows: Vec<Row>,
+) -> DurableFrame {
+    DurableFrame {
+        lsn,
+        received: ReceiveTime::from_ns(at * 1_000_000),
+        topic: format!("nb1/xinpu/{station}/{channel}").into(),
+        payload,
+        rows,
+        rejects: Vec::new(),
+        duplicates: 0,
+    }
+}
+
 /// An engine, and what came out of it.
 pub(super) struct Bench {
     pub(super) engine: Engine,
@@ -86,7 +140,7 @@ pub(super) struct Bench {
     pub(super) log: Vec<String>,
 }
 
-pub(super) fn config() -> AlarmConfig {
+pub(in crate::alarm) fn config() -> AlarmConfig {
     let mut config = AlarmConfig::default();
     config.thresholds.start_grace = std::time::Duration::ZERO;
     config
@@ -132,36 +186,8 @@ impl Bench {
             self.until(first.received);
         }
         self.lsn += 1;
-        let rows = all.iter().map(|said| self.row(said)).collect();
-        self.frame(first.station, first.channel, first.received, Bytes::new(), rows);
-    }
-
-    fn row(&self, said: &Said) -> Row {
-        let time = |ms| DeviceTime::from_ms(ms).unwrap();
-        Row {
-            lsn: self.lsn,
-            region: Region::new("xinpu").unwrap(),
-            station: StationId::new(said.station).unwrap(),
-            session: 1,
-            batch_seq: said.seq,
-            replay: said.channel == "u/h",
-            reading: Reading {
-                imei: Some(imei(said.device)),
-                boot_epoch: 1,
-                seq: said.seq,
-                times: Times {
-                    measured: Some(time(said.effective)),
-                    heard: Some(time(said.heard)),
-                    received: ReceiveTime::from_ns(said.received * 1_000_000),
-                    effective: time(said.effective),
-                    source: TimeSource::Measured,
-                },
-                common: Common { battery_pct: said.battery, ..Common::default() },
-                body: said.body.clone(),
-                quality: Quality::Accepted,
-                reason: None,
-            },
-        }
+        self.engine.apply(&batch(self.lsn, all));
+        self.take();
     }
 
     /// A station's birth or death.
@@ -176,19 +202,7 @@ impl Bench {
             firmware: String::new(),
         };
         let payload = Bytes::from(state.encode_to_vec());
-        self.frame(station, "state", at, payload, Vec::new());
-    }
-
-    fn frame(&mut self, station: &str, channel: &str, at: i64, payload: Bytes, rows: Vec<Row>) {
-        self.engine.apply(&DurableFrame {
-            lsn: self.lsn,
-            received: ReceiveTime::from_ns(at * 1_000_000),
-            topic: format!("nb1/xinpu/{station}/{channel}").into(),
-            payload,
-            rows,
-            rejects: Vec::new(),
-            duplicates: 0,
-        });
+        self.engine.apply(&frame(self.lsn, station, "state", at, payload, Vec::new()));
         self.take();
     }
 
@@ -212,9 +226,8 @@ impl Bench {
     /// What a crash leaves: all of it is as it was kept.
     pub(super) fn crash(self, config: AlarmConfig) -> Self {
         let Self { engine, lsn, raised, log } = self;
-        let device = |(imei, device): (&Imei, &Device)| {
-            (*imei, Device::decode(&device.encode()).unwrap())
-        };
+        let device =
+            |(imei, device): (&Imei, &Device)| (*imei, Device::decode(&device.encode()).unwrap());
         let station = |(name, it): (&StationId, &Station)| {
             (name.clone(), Station::decode(&it.encode()).unwrap())
         };
@@ -227,4 +240,3 @@ impl Bench {
         Self { raised, log, ..Self::on(config, kept, lsn) }
     }
 }
-

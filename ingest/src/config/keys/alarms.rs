@@ -71,7 +71,12 @@ pub(super) const ALARMS: Section = section(
             Is("3125"),
             "Flow above which a pipe has burst, in litres an hour: the meter's Q4.",
         ),
-        key("burst_clear_l_h", Kind::Count(0, 4700), Is("2500"), "Flow up to which it is well again."),
+        key(
+            "burst_clear_l_h",
+            Kind::Count(0, 4700),
+            Is("2500"),
+            "Flow up to which it is well again.",
+        ),
         key("tilt_deg", Kind::Count(1, 180), Is("15"), "Tilt above which a lamp post leans."),
         key("tilt_clear_deg", Kind::Count(0, 180), Is("12"), "Tilt up to which it stands again."),
         key(
@@ -86,12 +91,7 @@ pub(super) const ALARMS: Section = section(
             Is("250"),
             "A device is silent after so much of the longest pause that it is known for.",
         ),
-        key(
-            "silent_min",
-            Kind::Duration(SECOND, 365 * DAY),
-            Is("3m"),
-            "But not sooner than this.",
-        ),
+        key("silent_min", Kind::Duration(SECOND, 365 * DAY), Is("3m"), "But not sooner than this."),
         key(
             "station_offline_after",
             Kind::Duration(SECOND, DAY),
@@ -202,8 +202,13 @@ pub(super) const MAINTENANCE: Section = Section {
             "Only in this span of each day, in the city's time (UTC+8); it may pass midnight.",
         ),
         key("rules", Kind::Text, Unset("station_offline, device_silent"), "Only these rules."),
-        key("stations", Kind::Text, Unset("bs0001, bs0002"), "Only these stations, and their devices."),
-        key("devices", Kind::Text, Unset("867770000000019"), "Only these devices, by IMEI."),
+        key(
+            "stations",
+            Kind::Text,
+            Unset("bs0001, bs0002"),
+            "Only these stations, and their devices.",
+        ),
+        key("devices", Kind::Text, Unset("867770000000018"), "Only these devices, by IMEI."),
         key("projects", Kind::Text, Unset("smoke-pilot"), "Only stations of these projects."),
         key("areas", Kind::Text, Unset("Xinpu"), "Only stations in these areas."),
     ],

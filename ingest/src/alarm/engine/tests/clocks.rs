@@ -26,7 +26,11 @@ fn a_live_reading_that_was_overtaken_changes_nothing() {
     let mut bench = Bench::new(only(&[Rule::Smoke]));
     bench.say(&live(T0, 10, alarm()));
     // The priority lane was faster: this was said before.
-    bench.say(&Said { effective: T0 - MINUTE, heard: T0 - MINUTE, ..live(T0 + SECOND, 9, normal()) });
+    bench.say(&Said {
+        effective: T0 - MINUTE,
+        heard: T0 - MINUTE,
+        ..live(T0 + SECOND, 9, normal())
+    });
     bench.until(T0 + HOUR);
     assert_eq!(bench.log, ["+smoke"]);
 }
@@ -44,7 +48,8 @@ fn an_alarm_of_an_outage_that_was_over_within_it_is_none_and_one_that_lasts_is_r
     bench.say(&kept_back(again, back + 2 * HOUR, 4, alarm()));
     // The replay goes on with others' readings: the next of this device may be among them.
     for at in 1..=3 {
-        let other = Said { device: 2, ..kept_back(again + at * 20 * SECOND, back, at as u64, normal()) };
+        let other =
+            Said { device: 2, ..kept_back(again + at * 20 * SECOND, back, at as u64, normal()) };
         bench.say(&other);
         assert!(bench.log.is_empty());
     }
@@ -61,7 +66,10 @@ fn a_replay_without_end_hides_nothing_for_longer_than_ten_minutes() {
     let mut bench = Bench::new(only(&[Rule::Smoke]));
     bench.say(&kept_back(T0, T0 - HOUR, 1, alarm()));
     for at in 1..60 {
-        bench.say(&Said { device: 2, ..kept_back(T0 + at * 20 * SECOND, T0 - HOUR + at, at as u64, normal()) });
+        bench.say(&Said {
+            device: 2,
+            ..kept_back(T0 + at * 20 * SECOND, T0 - HOUR + at, at as u64, normal())
+        });
     }
     assert_eq!(bench.log, ["+smoke"]);
     assert!(bench.raised[0].raised_ms <= T0 + 10 * MINUTE + 20 * SECOND);

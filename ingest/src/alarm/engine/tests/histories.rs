@@ -14,7 +14,10 @@ fn smoke_is_raised_once_however_often_it_is_said_and_cleared_once() {
     assert_eq!(bench.log, ["+smoke"]);
     let raised = &bench.raised[0];
     assert_eq!(&*raised.id, format!("smoke-{}-1-0", imei(1)));
-    assert_eq!((raised.raised_ms, raised.effective_ms, raised.lsn, raised.late), (T0, T0, 1, false));
+    assert_eq!(
+        (raised.raised_ms, raised.effective_ms, raised.lsn, raised.late),
+        (T0, T0, 1, false)
+    );
     for at in 0..5 {
         bench.say(&live(T0 + MINUTE + at * 10 * SECOND, 10 + at as u64, normal()));
     }
@@ -60,7 +63,8 @@ fn a_detector_that_is_removed_broken_or_low_has_alarms_of_its_own() {
     let low = Smoke { low_battery: Some(true), state: Some(1), ..Smoke::default() };
     bench.say(&live(T0 + 2 * MINUTE, 3, Body::Smoke(low)));
     bench.until(T0 + 3 * MINUTE);
-    let expected = ["+smoke_removed", "+smoke_fault", "-smoke_removed", "+smoke_low_battery", "-smoke_fault"];
+    let expected =
+        ["+smoke_removed", "+smoke_fault", "-smoke_removed", "+smoke_low_battery", "-smoke_fault"];
     assert_eq!(bench.log, expected);
 }
 
@@ -81,7 +85,10 @@ fn who_stands_between_landings_for_two_minutes_is_trapped_though_the_lift_falls_
     bench.until(T0 + 2 * MINUTE - 1);
     assert!(bench.log.is_empty());
     bench.until(T0 + 2 * MINUTE);
-    assert_eq!((bench.log.as_slice(), bench.raised[0].raised_ms), (["+entrapment".to_owned()].as_slice(), T0 + 2 * MINUTE));
+    assert_eq!(
+        (bench.log.as_slice(), bench.raised[0].raised_ms),
+        (["+entrapment".to_owned()].as_slice(), T0 + 2 * MINUTE)
+    );
     bench.say(&live(T0 + 3 * MINUTE, 2, lift(1.0, false, true)));
     bench.until(T0 + 4 * MINUTE);
     assert_eq!(bench.log, ["+entrapment", "-entrapment"]);
@@ -119,7 +126,11 @@ fn the_table_of_alarms_holds_for_each_kind() {
     let cases: [(Rule, Body, Body); 11] = [
         (Rule::DoorOpenMoving, Body::Elevator(open), lift(0.0, true, false)),
         (Rule::ElevatorFault, Body::Elevator(faulty), lift(0.0, true, false)),
-        (Rule::WaterBurst, water(|w| w.flow_l_h = Some(3126.0)), water(|w| w.flow_l_h = Some(2500.0))),
+        (
+            Rule::WaterBurst,
+            water(|w| w.flow_l_h = Some(3126.0)),
+            water(|w| w.flow_l_h = Some(2500.0)),
+        ),
         (Rule::WaterLeak, water(|w| w.alarms = vec![1]), water(|_| ())),
         (
             Rule::WaterLeak,
@@ -254,7 +265,8 @@ fn memory_is_bounded_and_whose_alarm_is_forgotten_is_told() {
     let (devices, _, bytes) = bench.engine.size();
     assert!(bytes <= 64 << 10, "{bytes}");
     assert!(devices > 20 && devices < 100, "{devices}");
-    let forgotten = |it: &&Alarm| it.cleared.as_ref().is_some_and(|it| it.by == ClearedBy::Forgotten);
+    let forgotten =
+        |it: &&Alarm| it.cleared.as_ref().is_some_and(|it| it.by == ClearedBy::Forgotten);
     assert_eq!(bench.raised.iter().filter(forgotten).count(), 200 - devices);
     assert_eq!(bench.engine.take_counts().1, (200 - devices) as u64);
 }

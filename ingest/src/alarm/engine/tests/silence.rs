@@ -35,7 +35,10 @@ fn a_device_is_silent_after_two_and_a_half_of_its_own_pauses() {
     let (quick, slow) = (T0 + 10 * MINUTE, T0 + HOUR);
     bench.until(quick.max(slow) + 5 * 6 * MINUTE);
     let silent: Vec<_> = bench.raised.iter().map(|it| (it.imei, it.raised_ms)).collect();
-    assert_eq!(silent, [(Some(imei(1)), quick + 150 * SECOND), (Some(imei(2)), slow + 15 * MINUTE)]);
+    assert_eq!(
+        silent,
+        [(Some(imei(1)), quick + 150 * SECOND), (Some(imei(2)), slow + 15 * MINUTE)]
+    );
     bench.say(&live(bench.engine.ear.time, 100, normal()));
     assert_eq!(bench.log, ["+device_silent", "+device_silent", "-device_silent"]);
 }
