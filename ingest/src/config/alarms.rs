@@ -304,7 +304,9 @@ mod tests {
         ] {
             assert!(shown.iter().any(|line| line.starts_with(start)), "{start}\n{shown:#?}");
         }
-        for part in ["alarms.webhook.x.secret_file: must be set", "alarms.maintenance.a: nothing says"] {
+        for part in
+            ["alarms.webhook.x.secret_file: must be set", "alarms.maintenance.a: nothing says"]
+        {
             assert!(shown.iter().any(|line| line.contains(part)), "{part}\n{shown:#?}");
         }
     }

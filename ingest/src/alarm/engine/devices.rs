@@ -31,12 +31,14 @@ impl Engine {
         let place = Place::of(row, kept_back);
         let now = self.ear.listened();
         let received = row.reading.times.received.ms();
+        // While its station was away nobody could hear it.
+        let back = self.stations.get(&row.station).map_or(i64::MIN, |station| station.back);
         let Self { devices, changed, bytes, late, .. } = self;
         let device = match devices.entry(imei) {
             Entry::Occupied(entry) => {
                 let device = entry.into_mut();
                 *bytes -= state::bytes(&device.conditions);
-                device.heard(row, kept_back, &place, now, received);
+                device.heard(row, kept_back, &place, now, back);
                 if !place.is_news_after(&device.newest) {
                     *late += 1;
                     *bytes += state::bytes(&device.conditions);
@@ -172,7 +174,8 @@ impl Engine {
         self.timers.set(Key::Device(imei), due.into_iter().chain(silent).min());
     }
 
-    /// Over the bound, the eighth of devices and of stations that was heard longest ago is forgotten.
+    /// Over the bound, the eighth of devices that was heard longest ago is forgotten; of stations as well,
+    /// where they are many.
     pub(super) fn make_room(&mut self) {
         if self.bytes <= self.config.memory {
             return;
@@ -184,7 +187,10 @@ impl Engine {
             .filter(|(_, it)| Some(it.alive.at_ms) <= oldest)
             .map(|(imei, _)| *imei)
             .collect();
+        // Stations are few, unless somebody makes them up.
+        let few = self.stations.len() * state::bytes(&[]) <= self.config.memory / 8;
         let oldest = eighth(self.stations.values().map(|it| it.alive.at_ms).collect());
+        let oldest = oldest.filter(|_| !few);
         let silent = self.stations.iter().filter(|(_, it)| Some(it.alive.at_ms) <= oldest);
         let stations: Vec<_> = silent.map(|(station, _)| station.clone()).collect();
         // In an order that does not depend on the maps.
@@ -214,7 +220,8 @@ impl Engine {
 
 impl Device {
     /// A sign of life, as of when it was heard.
-    fn heard(&mut self, row: &Row, kept_back: bool, place: &Place, now: i64, received: i64) {
+    fn heard(&mut self, row: &Row, kept_back: bool, place: &Place, now: i64, back: i64) {
+        let received = row.reading.times.received.ms();
         let silent = find(&mut self.conditions, Rule::DeviceSilent);
         let was_silent = silent.is_some_and(|it| it.holds());
         if kept_back {
@@ -229,7 +236,8 @@ impl Device {
         }
         self.region = row.region.clone();
         self.station = row.station.clone();
-        self.rhythm.heard(now.saturating_sub(self.alive.listened), now, was_silent);
+        let since = self.alive.listened.max(back);
+        self.rhythm.heard(now.saturating_sub(since), now, was_silent);
         self.alive =
             Alive { at_ms: received, listened: now, lsn: row.lsn, effective_ms: place.effective };
         // Only what comes live shows that it is there now.

@@ -7,7 +7,7 @@ use super::*;
 
 #[test]
 fn smoke_is_raised_once_however_often_it_is_said_and_cleared_once() {
-    let mut bench = Bench::new(config());
+    let mut bench = Bench::new(only(&[Rule::Smoke]));
     for at in 0..5 {
         bench.say(&live(T0 + at * 10 * SECOND, 1 + at as u64, alarm()));
     }
@@ -29,7 +29,7 @@ fn smoke_is_raised_once_however_often_it_is_said_and_cleared_once() {
 
 #[test]
 fn a_detector_that_flaps_is_one_alarm() {
-    let mut bench = Bench::new(config());
+    let mut bench = Bench::new(only(&[Rule::Smoke]));
     for at in 0..40 {
         let body = if at % 2 == 0 { alarm() } else { normal() };
         bench.say(&live(T0 + at * 5 * SECOND, at as u64, body));
@@ -216,7 +216,7 @@ fn impossible_figures_raise_nothing() {
 
 #[test]
 fn in_a_window_nothing_is_raised_and_what_lasts_is_raised_at_its_end() {
-    let mut config = config();
+    let mut config = only(&[Rule::Smoke]);
     config.maintenance = vec![Maintenance {
         name: "night".into(),
         when: When { from_ms: i64::MIN, to_ms: i64::MAX, daily: Daily::parse("00:00-01:00") },

@@ -27,10 +27,12 @@ fn a_device_is_silent_after_two_and_a_half_of_its_own_pauses() {
     let mut config = only(&[Rule::DeviceSilent]);
     config.thresholds.silent_min = std::time::Duration::ZERO;
     let mut bench = Bench::new(config);
-    for at in 0..=10 {
-        bench.say(&live(T0 + at * MINUTE, at as u64, normal()));
-        bench.say(&Said { device: 2, ..live(T0 + at * HOUR / 10, at as u64, normal()) });
-    }
+    let quick = (0..=10).map(|at| live(T0 + at * MINUTE, at as u64, normal()));
+    let slow =
+        (0..=10).map(|at| Said { device: 2, ..live(T0 + at * HOUR / 10, at as u64, normal()) });
+    let mut all: Vec<Said> = quick.chain(slow).collect();
+    all.sort_by_key(|said| said.received);
+    all.iter().for_each(|said| bench.say(said));
     // Both known: one minute, and six.
     let (quick, slow) = (T0 + 10 * MINUTE, T0 + HOUR);
     bench.until(quick.max(slow) + 5 * 6 * MINUTE);
@@ -136,6 +138,7 @@ fn while_we_were_down_nobody_was_silent() {
     let back = T0 + 25 * HOUR;
     let mut bench = bench.crash(config());
     bench.engine.begin_life(back);
+    bench.engine.advance(back);
     bench.until(back + 2 * MINUTE);
     assert!(bench.log.is_empty(), "{:?}", bench.log);
     others(&mut bench, back + 2 * MINUTE, back + 5 * MINUTE);
