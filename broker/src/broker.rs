@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -15,9 +16,10 @@ use crate::auth::{AllowAll, Authority};
 use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::connection::Debts;
-use crate::handler::PublishHandler;
+use crate::handler::{PublishHandler, QoS};
 use crate::latency::Latencies;
 use crate::listen::{self, Entrance, Listener};
+use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::parcel::Parcels;
 use crate::persist::{Kept, Opened, Store};
@@ -28,6 +30,7 @@ use crate::session::{QueueLimits, Session};
 use crate::subscriptions::Subscriptions;
 use crate::sys::Sys;
 use crate::will::{PendingWill, Publication};
+use crate::wire::PublishProperties;
 
 /// How often sessions and wills are looked at for being due.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -237,6 +240,29 @@ impl Broker {
     #[must_use]
     pub fn ack_latencies(&self) -> Arc<Latencies> {
         Arc::clone(&self.shared.metrics.ack_latencies)
+    }
+
+    /// Publishes at QoS 1 as the broker's owner, below a topic that no client may publish to. With
+    /// `retain` an empty payload ends what is retained. Never waits; what is retained is written behind.
+    pub fn publish(&self, topic: &str, payload: Bytes, retain: bool) {
+        let order = if retain { self.shared.next_order() } else { 0 };
+        self.shared.deliver(Message {
+            topic: topic.into(),
+            payload,
+            qos: QoS::AtLeastOnce,
+            retain,
+            from: "".into(),
+            properties: PublishProperties::default(),
+            expires: None,
+            order,
+        });
+    }
+
+    /// Topics and payloads of what is retained and matches a filter.
+    #[must_use]
+    pub fn retained(&self, filter: &str) -> Vec<(Arc<str>, Bytes)> {
+        let messages = self.shared.retained.matching(filter);
+        messages.iter().map(|it| (Arc::clone(&it.topic), it.payload.clone())).collect()
     }
 
     /// Ends the router's thread as a panic of its own would. It stays so until what is returned is

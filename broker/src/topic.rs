@@ -1,6 +1,6 @@
 //! Topic names and filters: what is valid, what matches, and what is kept.
 
-use loushan_schemas::topic::Topic;
+use loushan_schemas::topic::{ALARMS, Topic};
 
 /// What the filters of shared subscriptions begin with.
 const SHARE: &str = "$share/";
@@ -65,9 +65,13 @@ pub(crate) fn pattern(filter: &str) -> &str {
     share(filter).map_or(filter, |(_, pattern)| pattern)
 }
 
-/// Whether the broker itself is the only one to publish there.
+/// Whether the broker itself, or whoever owns it, is the only one to publish there: its figures, and the
+/// service's alarms. A region cannot be called so and publish.
 pub(crate) fn is_brokers_own(name: &str) -> bool {
-    name == "$SYS" || name.starts_with("$SYS/")
+    let below = |root: &str| {
+        name.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    below("$SYS") || below(ALARMS)
 }
 
 /// Whether a message to `name` goes to a subscriber of `filter`, both being valid. A filter that
@@ -92,6 +96,9 @@ pub(crate) fn matches(name: &str, filter: &str) -> bool {
 /// Whether the RETAIN flag means anything on `name`: not on the uplinks of stations, whose readings
 /// are kept in the store and not here (`nb1/+/+/u/#`).
 pub(crate) fn may_retain(name: &str) -> bool {
+    if is_brokers_own(name) {
+        return true;
+    }
     match Topic::parse(name) {
         Ok(topic) => !topic.channel.is_uplink(),
         Err(_) => !matches(name, UPLINKS),
@@ -104,6 +111,19 @@ const UPLINKS: &str = "nb1/+/+/u/#";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn below_alarms_and_figures_only_the_owner_publishes_and_may_retain_whatever_a_station_is_called()
+     {
+        for name in
+            ["$SYS", "$SYS/broker/x", "nb1/alarms", "nb1/alarms/zunyi/u/station/station_offline"]
+        {
+            assert!(is_brokers_own(name) && may_retain(name), "{name}");
+        }
+        for name in ["nb1/alarmsx/zunyi/u/t", "nb1/zunyi/alarms/u/t", "alarms", "$SYSx"] {
+            assert!(!is_brokers_own(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_filter_matches_as_section_4_7_says() {

@@ -39,6 +39,8 @@ pub enum Component {
     DeadLetter,
     /// What the projects may use.
     Quota,
+    /// Alarms, and who is told of them.
+    Alarms,
 }
 
 impl Component {
@@ -60,6 +62,7 @@ impl Component {
             Self::Sinks => "sinks",
             Self::DeadLetter => "dead_letter",
             Self::Quota => "quota",
+            Self::Alarms => "alarms",
         }
     }
 }

@@ -8,6 +8,7 @@
 //! nb1/{region}/{station}/u/r     command results
 //! nb1/{region}/{station}/state   retained birth and last will
 //! nb1/{region}/{station}/d       commands down
+//! nb1/alarms/…                   the service's own: alarms that last
 //! ```
 
 use std::fmt;
@@ -16,6 +17,10 @@ use crate::ids::{NameError, Region, StationId};
 
 /// First level of every topic of the pilot.
 pub const ROOT: &str = "nb1";
+
+/// Below it the service tells its alarms, and nobody else publishes:
+/// `nb1/alarms/{region}/{station}/{device or "station"}/{alarm}`.
+pub const ALARMS: &str = "nb1/alarms";
 
 /// What a topic of the pilot carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

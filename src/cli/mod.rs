@@ -9,6 +9,7 @@
 // What a command says is its output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod alarms;
 mod audit;
 mod certs;
 mod config;
@@ -75,6 +76,9 @@ enum Command {
     /// Look at what was rejected, and have it decided again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// See what a running service has raised, and acknowledge it.
+    #[command(subcommand)]
+    Alarms(alarms::Command),
     /// Look at the sinks, and pause, resume, rewind or remove one.
     #[command(subcommand)]
     Sink(sink::Command),
@@ -119,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Retention(args) => retention::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Alarms(command) => alarms::run(&command),
         Command::Sink(command) => sink::run(&command),
         Command::Replay(args) => replay::run(&args),
     };

@@ -11,7 +11,8 @@
 //! Which stations are a project's is told by whoever owns the broker ([`Projects`]): of the others a
 //! reader gets nothing, whatever it has subscribed to.
 //!
-//! Below `$SYS/` nobody publishes, whatever a role or rule says: what is there is the broker's to say.
+//! Below `$SYS/` and `nb1/alarms/` nobody publishes, whatever a role or rule says: what is there is the
+//! broker's and the service's to say.
 
 use std::fmt;
 use std::str::FromStr;

@@ -295,6 +295,18 @@ impl AlarmEvent {
         format!("{}/{}", self.alarm.id, self.change.as_str())
     }
 
+    /// When it happened, by our clock, in Unix milliseconds.
+    #[must_use]
+    pub fn at_ms(&self) -> i64 {
+        let alarm = &self.alarm;
+        let at = match self.change {
+            Change::Raised => None,
+            Change::Cleared => alarm.cleared.as_ref().map(|it| it.at_ms),
+            Change::Acknowledged => alarm.acknowledged.as_ref().map(|it| it.at_ms),
+        };
+        at.unwrap_or(alarm.raised_ms)
+    }
+
     /// As JSON: `event`, `key`, `change` and `alarm`.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -135,6 +135,10 @@ impl Shelf {
         self.by_number.get(self.by_id.get(id)?)
     }
 
+    pub(super) fn by_number(&self, number: u64) -> Option<&Arc<Alarm>> {
+        self.by_number.get(&number)
+    }
+
     pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = &Arc<Alarm>> {
         self.by_number.values()
     }

@@ -1,5 +1,6 @@
 //! Every key there is, with its default, bounds and the text of the default file.
 
+mod alarms;
 mod front;
 mod live;
 mod store;
@@ -356,6 +357,9 @@ pub static SECTIONS: &[Section] = &[
     ),
     live::STATIONS,
     live::LIVE,
+    alarms::ALARMS,
+    alarms::WEBHOOK,
+    alarms::MAINTENANCE,
     section(
         "tracing",
         "What the service says on standard error.",

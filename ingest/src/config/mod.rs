@@ -7,11 +7,12 @@
 //!   token `007` stays a token.
 //! * Unknown keys are refused, in the file and in the environment. Sizes and durations carry their
 //!   unit. All faults are reported at once, each with its key, value and remedy.
-//! * A sink's section is `[sink.NAME]`, any number of them; the table has one for all, that of the
-//!   sink called *influx*.
+//! * Of some sections there may be any number, each with a name: `[sink.NAME]`, and the webhooks and
+//!   maintenance windows of alarms. The table has one for all of a family, such as `[sink.influx]`.
 //! * Whatever is not set has a default on loopback: the service runs without any file.
 //! * A secret is never shown: not in errors, not in `Debug`, not by quoting a line of the file.
 
+mod alarms;
 mod exposure;
 mod fault;
 #[cfg(feature = "testing")]

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::fault::{Fault, Origin, shorten};
 use super::keys::SECTIONS;
 use super::table::{
-    Default, Key, Kind, SINK, SINK_NAMES, Section, Setting, find, find_section, is_sink_name,
+    Default, FAMILIES, Key, Kind, SINK_NAMES, Section, Setting, find, find_section, is_sink_name,
 };
 
 /// How every environment variable of ours starts.
@@ -71,9 +71,9 @@ impl Raw {
         })
     }
 
-    /// The sinks of the InfluxDB protocol, by name.
-    pub(super) fn sinks(&self) -> Vec<String> {
-        let below = self.mentioned.iter().filter_map(|path| path.strip_prefix("sink."));
+    /// The members of a family of sections, by name: the sinks of the InfluxDB protocol, say.
+    pub(super) fn members(&self, prefix: &str) -> Vec<String> {
+        let below = self.mentioned.iter().filter_map(|path| path.strip_prefix(prefix));
         let mut names: Vec<String> = below
             .map(|rest| rest.split_once('.').map_or(rest, |(name, _)| name))
             .filter(|name| is_sink_name(name))
@@ -87,9 +87,10 @@ impl Raw {
     /// Notes what must be set and is not, section by section.
     pub(super) fn require(&mut self) {
         for section in SECTIONS {
-            if section.name == SINK {
-                for name in self.sinks() {
-                    self.require_of(section, &format!("sink.{name}"));
+            let family = FAMILIES.iter().find(|(_, stands_for)| *stands_for == section.name);
+            if let Some((prefix, _)) = family {
+                for name in self.members(prefix) {
+                    self.require_of(section, &format!("{prefix}{name}"));
                 }
             } else if !section.optional || self.is_on(section.name) {
                 self.require_of(section, section.name);
@@ -160,7 +161,7 @@ impl Raw {
 
     fn read_variable(&mut self, name: String, value: &str) {
         let path = all_keys().map(|(path, _)| path).find(|path| variable(path) == name);
-        match path.or_else(|| self.sinks_path(&name)) {
+        match path.or_else(|| self.members_path(&name)) {
             Some(path) => self.set(path, value, Origin::Environment(name)),
             None => {
                 let path = name.trim_start_matches(ENVIRONMENT_PREFIX).replace("__", ".");
@@ -169,17 +170,20 @@ impl Raw {
         }
     }
 
-    /// The path of a variable of a sink that is not called *influx*: one the file has, whose name may
-    /// have a `-` that no shell's variable can have, or one that only the environment has.
-    fn sinks_path(&self, variable_name: &str) -> Option<String> {
-        let rest = variable_name.strip_prefix(ENVIRONMENT_PREFIX)?.strip_prefix("SINK__")?;
-        let (name, key) = rest.rsplit_once("__")?;
-        let key = key.to_lowercase();
-        let known = self.sinks().into_iter().map(|name| format!("sink.{name}.{key}"));
-        let known = known.into_iter().find(|path| variable(path) == variable_name);
-        let path = known.unwrap_or_else(|| format!("sink.{}.{key}", name.to_lowercase()));
-        // The reverse as well: what is written in small letters names no key.
-        (find(&path).is_some() && variable(&path) == variable_name).then_some(path)
+    /// The path of a variable of a family's member that does not stand for all: one the file has, whose
+    /// name may have a `-` that no shell's variable can have, or one that only the environment has.
+    fn members_path(&self, variable_name: &str) -> Option<String> {
+        FAMILIES.iter().find_map(|(prefix, _)| {
+            let rest = variable_name.strip_prefix(&variable(prefix))?;
+            let (name, key) = rest.rsplit_once("__")?;
+            let key = key.to_lowercase();
+            let known = self.members(prefix).into_iter();
+            let known = known.map(|name| format!("{prefix}{name}.{key}"));
+            let known = known.into_iter().find(|path| variable(path) == variable_name);
+            let path = known.unwrap_or_else(|| format!("{prefix}{}.{key}", name.to_lowercase()));
+            // The reverse as well: what is written in small letters names no key.
+            (find(&path).is_some() && variable(&path) == variable_name).then_some(path)
+        })
     }
 
     fn set(&mut self, path: String, value: &str, origin: Origin) {
@@ -210,7 +214,9 @@ impl Raw {
         let section = above.and_then(|name| Some((name, find_section(name)?)));
         let remedy = match section {
             Some((name, section)) => format!("keys of [{name}] are {}", names(section)),
-            None if path.starts_with("sink.") => SINK_NAMES.to_owned(),
+            None if FAMILIES.iter().any(|(prefix, _)| path.starts_with(prefix)) => {
+                SINK_NAMES.to_owned()
+            }
             None => {
                 let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
                 format!("sections are {}", names.join(", "))

@@ -10,10 +10,12 @@ use loushan_broker::config::{BrokerConfig, DeniedPublish};
 use loushan_broker::listen::tls::{ClientCertificates, TlsFiles};
 use loushan_schemas::kind::Kind;
 
+use super::alarms;
 use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
 use super::raw::Raw;
-use super::table::Setting;
+use super::table::{FAMILIES, Setting};
+use crate::alarm::AlarmConfig;
 use crate::http::{HttpLimits, QueryLimits};
 use crate::live::LiveLimits;
 use crate::pipeline::PipelineOptions;
@@ -55,6 +57,8 @@ pub struct Config {
     pub sinks: Vec<SinkConfig>,
     /// The dead letter's quotas.
     pub dead_letter: DeadLetterConfig,
+    /// What raises alarms, and who is told.
+    pub alarms: AlarmConfig,
     /// The stations file, where one is set.
     pub stations_file: Option<PathBuf>,
     /// The file of projects' quotas, where one is set.
@@ -205,11 +209,16 @@ fn resolve(raw: &Raw) -> Option<Config> {
             retention: retention(&values),
             ..EmbeddedConfig::default()
         },
-        sinks: raw.sinks().iter().map(|name| sink(&values, name)).collect::<Option<_>>()?,
+        sinks: raw
+            .members("sink.")
+            .iter()
+            .map(|name| sink(&values, name))
+            .collect::<Option<_>>()?,
         dead_letter: DeadLetterConfig {
             total_bytes: values.bytes("dead_letter.total_bytes")?,
             station_bytes: values.bytes("dead_letter.station_bytes")?,
         },
+        alarms: alarms::resolve(&values)?,
         stations_file: values.path("stations.file"),
         projects_file: values.path("stations.projects_file"),
         live: LiveLimits {
@@ -432,6 +441,7 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
     let mut faults = Vec::new();
     faults.extend(exposure::faults(config, raw));
     faults.extend(super::listeners::faults(config, raw));
+    faults.extend(alarms::faults(raw));
     for sink in &config.sinks {
         if let Err(e) = sink.influx.check() {
             let key = format!("sink.{}.{}", sink.name, e.key);
@@ -443,17 +453,19 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
             });
         }
     }
-    for (at, sink) in config.sinks.iter().enumerate() {
-        let variable = |name: &str| super::variable(&format!("sink.{name}"));
-        let before = config.sinks.iter().take(at);
-        let twin = before.into_iter().find(|it| variable(&it.name) == variable(&sink.name));
-        if let Some(twin) = twin {
-            faults.push(Fault {
-                key: format!("sink.{}", sink.name),
-                origin: Origin::Default,
-                problem: format!("the environment cannot tell it from sink.{}", twin.name),
-                remedy: "give it another name".to_owned(),
-            });
+    for (prefix, _) in FAMILIES {
+        let members = raw.members(prefix);
+        for (at, name) in members.iter().enumerate() {
+            let variable = |name: &str| super::variable(&format!("{prefix}{name}"));
+            let twin = members.iter().take(at).find(|it| variable(it) == variable(name));
+            if let Some(twin) = twin {
+                faults.push(Fault {
+                    key: format!("{prefix}{name}"),
+                    origin: Origin::Default,
+                    problem: format!("the environment cannot tell it from {prefix}{twin}"),
+                    remedy: "give it another name".to_owned(),
+                });
+            }
         }
     }
     let log = &config.pipeline.log;
@@ -481,17 +493,17 @@ fn contradictions(config: &Config, raw: &Raw) -> Vec<Fault> {
 
 /// Typed access. `None` where the key has no value; a key of another kind has none either, and a
 /// test resolves every key.
-struct Values<'a>(&'a Raw);
+pub(super) struct Values<'a>(pub(super) &'a Raw);
 
 impl Values<'_> {
-    fn text(&self, path: &str) -> Option<String> {
+    pub(super) fn text(&self, path: &str) -> Option<String> {
         match self.0.get(path)? {
             Setting::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    fn path(&self, path: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, path: &str) -> Option<PathBuf> {
         match self.0.get(path)? {
             Setting::Path(path) => Some(path),
             _ => None,
@@ -514,24 +526,24 @@ impl Values<'_> {
     }
 
     /// What stands between commas; nothing where the key is not set.
-    fn list(&self, path: &str) -> Vec<String> {
+    pub(super) fn list(&self, path: &str) -> Vec<String> {
         let text = self.text(path).unwrap_or_default();
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         items.map(str::to_owned).collect()
     }
 
-    fn bytes(&self, path: &str) -> Option<u64> {
+    pub(super) fn bytes(&self, path: &str) -> Option<u64> {
         match self.0.get(path)? {
             Setting::Number(n) => Some(n),
             _ => None,
         }
     }
 
-    fn count(&self, path: &str) -> Option<usize> {
+    pub(super) fn count(&self, path: &str) -> Option<usize> {
         self.bytes(path).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 
-    fn duration(&self, path: &str) -> Option<Duration> {
+    pub(super) fn duration(&self, path: &str) -> Option<Duration> {
         match self.0.get(path)? {
             Setting::Duration(duration) => Some(duration),
             _ => None,

@@ -196,12 +196,22 @@ impl Kind {
 /// The section that every sink of the InfluxDB protocol has, whatever its name: `sink.NAME`.
 pub const SINK: &str = "sink.influx";
 
+/// The section that every webhook of alarms has: `alarms.webhook.NAME`.
+pub const WEBHOOK: &str = "alarms.webhook.duty";
+
+/// The section that every maintenance window has: `alarms.maintenance.NAME`.
+pub const MAINTENANCE: &str = "alarms.maintenance.night";
+
+/// Sections of which there may be any number: what their names begin with, and the one that stands for
+/// all of them in the table.
+pub const FAMILIES: [(&str, &str); 3] =
+    [("sink.", SINK), ("alarms.webhook.", WEBHOOK), ("alarms.maintenance.", MAINTENANCE)];
+
 /// Names under which there is something else already.
-const RESERVED: [&str; 3] = ["embedded", "dead_letter", "snapshot"];
+const RESERVED: [&str; 4] = ["embedded", "dead_letter", "snapshot", "alarms"];
 
 /// What a sink's name may be, for people.
-pub const SINK_NAMES: &str =
-    "a sink's name is a-z, then up to 31 of a-z 0-9 _ -, and not embedded, dead_letter or snapshot";
+pub const SINK_NAMES: &str = "a sink's name is a-z, then up to 31 of a-z 0-9 _ -, and not embedded, dead_letter, snapshot or alarms";
 
 /// Whether a sink may be called so.
 #[must_use]
@@ -213,11 +223,14 @@ pub fn is_sink_name(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
-/// The section of that name; a sink's has as many names as there are sinks.
+/// The section of that name; one of a family has as many names as there are members.
 #[must_use]
 pub fn find_section(name: &str) -> Option<&'static Section> {
-    let sink = name.strip_prefix("sink.").is_some_and(is_sink_name);
-    let name = if sink { SINK } else { name };
+    let family = FAMILIES
+        .iter()
+        .find(|(prefix, _)| name.strip_prefix(prefix).is_some_and(is_sink_name))
+        .map(|(_, stands_for)| *stands_for);
+    let name = family.unwrap_or(name);
     super::keys::SECTIONS.iter().find(|section| section.name == name)
 }
 

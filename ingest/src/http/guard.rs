@@ -72,11 +72,11 @@ fn is_of_projects(path: &str) -> bool {
     match (first, rest.as_slice()) {
         (
             "whoami" | "fields" | "live" | "stations" | "devices" | "kinds" | "projects" | "latest"
-            | "history" | "aggregate" | "export" | "seen" | "gaps",
+            | "history" | "aggregate" | "export" | "seen" | "gaps" | "alarms",
             [],
         )
         | ("live", ["history"])
-        | ("stations" | "devices" | "kinds" | "projects", [_])
+        | ("stations" | "devices" | "kinds" | "projects" | "alarms", [_])
         | ("stations", [_, "seen" | "gaps"])
         | ("devices", [_, "latest" | "history" | "seen" | "gaps"]) => true,
         _ => false,

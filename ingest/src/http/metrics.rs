@@ -218,6 +218,43 @@ pub static METRICS: &[Metric] = &[
     gauge("loushan_sink_lag_seconds", "The age of the oldest of them."),
     gauge("loushan_sink_running", "0 while the sink is paused, removed, or to be begun again."),
     gauge("loushan_sink_trouble", "1 while something keeps the sink from storing."),
+    // Alarms.
+    gauge("loushan_alarms_open", "Alarms that last, by rule and severity."),
+    gauge(
+        "loushan_alarms_unacknowledged",
+        "Alarms that nobody has acknowledged, whether they last or not.",
+    ),
+    gauge("loushan_alarms_cleared_kept", "Alarms that are over and still known."),
+    counter(
+        "loushan_alarm_events_total",
+        "Alarms raised, cleared and acknowledged, by rule and change.",
+    ),
+    counter(
+        "loushan_alarm_late_readings_total",
+        "Readings that were no news of their device: they changed no alarm.",
+    ),
+    counter(
+        "loushan_alarm_forgotten_total",
+        "Devices and stations forgotten because alarms.memory was full.",
+    ),
+    gauge("loushan_alarm_devices", "Devices that alarms know."),
+    gauge("loushan_alarm_stations", "Stations that alarms know."),
+    gauge(
+        "loushan_alarm_memory_bytes",
+        "Memory of what alarms know of devices and stations, about.",
+    ),
+    gauge("loushan_alarm_outbox_bytes", "Events that wait for somebody to be told of them."),
+    gauge("loushan_alarm_webhook_pending_events", "Events a webhook has not had."),
+    gauge(
+        "loushan_alarm_webhook_oldest_seconds",
+        "Age of the oldest event that a webhook has not had.",
+    ),
+    counter("loushan_alarm_webhook_delivered_total", "Events a webhook has had."),
+    counter("loushan_alarm_webhook_failures_total", "Attempts to tell a webhook that failed."),
+    counter(
+        "loushan_alarm_webhook_dropped_total",
+        "Events a webhook will never get: alarms.outbox_bytes was full.",
+    ),
 ];
 
 /// The process's recorder. There can be one only, whoever asks first installs it.

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+mod alarms;
 mod api;
 pub mod auth;
 mod commands;
@@ -117,7 +118,7 @@ fn routes() -> Routes {
         .get("/docs", openapi::page)
         .get("/docs/{file}", openapi::file)
         .get("/api/v1/openapi.json", openapi::document);
-    retention::routes(query::routes(api::routes(routes)))
+    retention::routes(query::routes(alarms::routes(api::routes(routes))))
 }
 
 /// The process answers: that is all it says.

@@ -11,6 +11,7 @@
 //! | `store/` | the embedded store |
 //! | `snapshots/` | copies of it that were asked for |
 //! | `dead-letter/` | what was rejected |
+//! | `alarms/` | alarms, and what they follow from |
 //! | `broker/` | retained messages, sessions, and messages for absent clients ([`persist`]) |
 //! | `sinks/NAME/` | the cursor of a sink that writes to a server, and what that refused; of the one called *influx* in `influx/`, if that is there already |
 //! | `sinks/orders.json` | which sinks are paused or removed |
@@ -90,7 +91,8 @@ pub struct Outside {
 pub fn faults_of_files(config: &Config) -> Vec<String> {
     let tls = [&config.mqtt_tls, &config.http_tls].into_iter().flatten();
     let tls = tls.filter_map(|files| Tls::load(files.clone()).err()).map(|fault| fault.to_string());
-    tls.chain(config.auth.check().err().map(|fault| fault.to_string())).collect()
+    let alarms = crate::alarm::faults_of_files(&crate::io::real::RealIo, &config.alarms);
+    tls.chain(config.auth.check().err().map(|fault| fault.to_string())).chain(alarms).collect()
 }
 
 /// The service could not start. Nothing was acknowledged yet.
@@ -120,6 +122,9 @@ pub enum StartError {
     /// The dead letter.
     #[error(transparent)]
     DeadLetter(#[from] dead_letter::DeadLetterError),
+    /// The alarms.
+    #[error(transparent)]
+    Alarms(#[from] crate::alarm::AlarmError),
     /// Retained messages and sessions.
     #[error(transparent)]
     Sessions(#[from] loushan_broker::persist::OpenError),
@@ -263,6 +268,12 @@ pub fn store_dir(data: &Path) -> PathBuf {
 #[must_use]
 pub fn dead_letter_dir(data: &Path) -> PathBuf {
     data.join("dead-letter")
+}
+
+/// The alarms' folder in a data folder.
+#[must_use]
+pub fn alarms_dir(data: &Path) -> PathBuf {
+    data.join("alarms")
 }
 
 /// The folder of what belongs to sinks.

@@ -13,7 +13,8 @@ use super::quota::Quotas;
 use super::sinks::{Opening, Server, Trimmer, open_sink};
 use super::stored::Stored;
 use super::view::ServiceView;
-use super::{StartError, dead_letter_dir, store_dir};
+use super::{StartError, alarms_dir, dead_letter_dir, store_dir};
+use crate::alarm::{AlarmSink, Hearing, Place, Sites};
 use crate::clock::Clock;
 use crate::commands::Commands;
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub(super) struct Opened {
     pub(super) keeper: Keeper,
     pub(super) embedded: Local<EmbeddedSink>,
     pub(super) dead_letter: Local<DeadLetterSink>,
+    /// Where they are switched on.
+    pub(super) alarms: Option<Local<AlarmSink>>,
     /// Those that write to servers; one that was removed is not opened.
     pub(super) servers: Vec<(Server, Option<InfluxSink>)>,
     pub(super) trimmer: Arc<Trimmer>,
@@ -145,6 +148,34 @@ pub(super) fn open(
     gap.check(Component::DeadLetter, "dead_letter", Some(dead_letter.cursor()), || None)?;
     let paused = sinks.local(&status);
     let dead_letter = Local { sink: dead_letter, status, paused };
+    let mut alarms = None;
+    if config.alarms.enabled {
+        let status = SinkStatus::new("alarms");
+        let pipeline = Arc::clone(&pipeline);
+        let listen = move || {
+            let log = pipeline.log();
+            let durable = log.durable().0;
+            Hearing {
+                durable,
+                hears: log.stats().refuses.is_none(),
+                waits: log.next_lsn().0.saturating_sub(1) > durable,
+            }
+        };
+        let parts = crate::alarm::Parts {
+            io: Arc::clone(io),
+            clock: clock.clone(),
+            log_id: log_id.to_bytes(),
+            sites: sites(&registry),
+            listen: Arc::new(listen),
+            status: Arc::clone(&status),
+        };
+        let sink = AlarmSink::open(&alarms_dir(data), config.alarms.clone(), parts)?;
+        // It may have been switched off for a while, or be new.
+        let cursor = Some(sink.cursor()).filter(|cursor| *cursor > 0);
+        gap.check(Component::Alarms, "alarms", cursor, || None)?;
+        let paused = sinks.local(&status);
+        alarms = Some(Local { sink, status, paused });
+    }
     sinks.snapshot(keeper.status());
 
     let mut servers = Vec::new();
@@ -182,6 +213,8 @@ pub(super) fn open(
         (Arc::clone(embedded.status.name()), embedded.sink.cursor()),
         (Arc::clone(dead_letter.status.name()), dead_letter.sink.cursor()),
     ];
+    let of_alarms = alarms.iter().map(|it| (Arc::clone(it.status.name()), it.sink.cursor()));
+    cursors.extend(of_alarms);
     cursors.extend(servers.iter().filter_map(|(server, sink)| {
         Some((Arc::clone(&server.config.name), sink.as_ref()?.cursor()))
     }));
@@ -226,6 +259,7 @@ pub(super) fn open(
         clock: clock.clone(),
         io: Arc::clone(io),
         data: data.clone(),
+        alarms: alarms.as_ref().map(|it| it.sink.alarms().clone()),
         letters_turn: parking_lot::Mutex::new(()),
         log_options: config.pipeline.log.clone(),
         pipeline_options: config.pipeline.clone(),
@@ -235,7 +269,17 @@ pub(super) fn open(
         acks,
         quotas: Quotas::default(),
     });
-    Ok(Opened { view, admin_token, keeper, embedded, dead_letter, servers, trimmer })
+    Ok(Opened { view, admin_token, keeper, embedded, dead_letter, alarms, servers, trimmer })
+}
+
+/// What the registry says of stations, as far as alarms need it.
+fn sites(registry: &Registry) -> Sites {
+    let stations = registry.stations().into_iter();
+    let sites = stations.filter_map(|it| {
+        let site = it.site?;
+        Some((it.station, Place { project: site.project.into(), area: site.area.into() }))
+    });
+    sites.collect()
 }
 
 /// Whether the log still has what a sink has not taken in.

@@ -161,7 +161,7 @@ async fn rows(service: &Service) -> u64 {
     let all = Span { from: DeviceTime::EPOCH, to: DeviceTime::LAST };
     wait_for(|| {
         let books = service.view.conservation();
-        let ours = |name: &str| ["embedded", "dead_letter", "snapshot"].contains(&name);
+        let ours = |name: &str| ["embedded", "dead_letter", "alarms", "snapshot"].contains(&name);
         let mut ours = books.sinks.iter().filter(|sink| ours(&sink.name));
         ours.all(|sink| sink.position >= books.durable_lsn)
     })

@@ -20,6 +20,7 @@ use super::letters::{self, LetterFilter, LetterReplay};
 use super::quota::{self, Quotas};
 use super::sinks::{Past, Sinks};
 use super::{dead_letter_dir, letter_dirs};
+use crate::alarm::Alarms;
 use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
@@ -58,6 +59,8 @@ pub(super) struct ServiceView {
     pub(super) data: PathBuf,
     /// Held while dead letters are replayed.
     pub(super) letters_turn: Mutex<()>,
+    /// The alarms, where they are switched on.
+    pub(super) alarms: Option<Alarms>,
     /// The log's bounds, for the messages.
     pub(super) log_options: LogOptions,
     /// The pipeline's bounds, and those of the store's memory and of the dead letter.
@@ -75,6 +78,7 @@ fn component(sink: &str) -> Component {
     match sink {
         "embedded" => Component::Embedded,
         "dead_letter" => Component::DeadLetter,
+        "alarms" => Component::Alarms,
         "snapshot" => Component::Pipeline,
         _ => Component::Sinks,
     }
@@ -179,6 +183,9 @@ impl View for ServiceView {
             said.extend(figures.trouble.map(named));
             said.extend(figures.notice);
         }
+        if let Some(trouble) = self.alarms.as_ref().and_then(Alarms::trouble) {
+            said.entry(Component::Alarms).or_default().push(trouble);
+        }
         for (component, what) in said.into_iter().filter(|(_, what)| !what.is_empty()) {
             readiness.note(component, Condition::amber(what.join("; ")));
         }
@@ -203,6 +210,9 @@ impl View for ServiceView {
         quota::record(&self.registry, self.clock.now().ms());
         gauge!("loushan_live_clients").set(self.live.clients() as f64);
         counter!("loushan_live_frames_skipped_total").absolute(self.live.skipped());
+        if let Some(alarms) = &self.alarms {
+            alarms.record_metrics();
+        }
     }
 
     fn live(&self) -> Option<&Arc<Live>> {
@@ -212,6 +222,10 @@ impl View for ServiceView {
     fn sample(&self) -> Option<Sample> {
         self.look_around();
         Some(self.take_sample())
+    }
+
+    fn alarms(&self) -> Option<&Alarms> {
+        self.alarms.as_ref()
     }
 
     fn commands(&self) -> Option<&Commands> {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::listeners::{self, Listeners};
 use super::open::{Local, Opened};
 use super::sinks::{Supervisor, Trimmer, trimming};
+use crate::alarm;
 use crate::causes::Chain;
 use crate::config::Config;
 use crate::http;
@@ -65,8 +66,8 @@ impl Parts {
         listeners: Listeners,
         metrics: PrometheusHandle,
     ) -> Self {
-        let Opened { view, admin_token, keeper, embedded, dead_letter, servers: ours, trimmer } =
-            opened;
+        let Opened { view, admin_token, keeper, embedded, dead_letter, alarms, .. } = opened;
+        let (ours, trimmer) = (opened.servers, opened.trimmer);
         let pipeline = &view.pipeline;
         let sinks_stop = view.sinks.stop().clone();
         let mut sinks = JoinSet::new();
@@ -82,6 +83,16 @@ impl Parts {
         sinks.spawn(async {
             (Component::DeadLetter, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
         });
+        let mut chores = JoinSet::new();
+        if let Some(Local { sink, status, paused }) = alarms {
+            let stop = sinks_stop.clone();
+            alarm::tell(sink.alarms(), &view.broker, &view.io, &view.clock, &stop, &mut chores);
+            let feed = pipeline.feed(sink.cursor(), status);
+            let feed = feed.until(sinks_stop.clone()).pausing(paused);
+            sinks.spawn(async {
+                (Component::Alarms, sink.run(feed).await.map_err(|e| Chain(&e).to_string()))
+            });
+        }
         let mut servers = JoinSet::new();
         for (server, sink) in ours {
             let (io, pipeline) = (Arc::clone(&view.io), Arc::clone(pipeline));
@@ -92,7 +103,6 @@ impl Parts {
             (Component::Pipeline, keeper.run().await.map_err(|e| Chain(&e).to_string()))
         });
 
-        let mut chores = JoinSet::new();
         chores.spawn(trimming(Arc::clone(&trimmer)));
         chores.spawn(upkeep(metrics.clone()));
         let Listeners { mqtt, http: http_socket, http_tls, tls } = listeners;

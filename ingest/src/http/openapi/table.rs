@@ -78,6 +78,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("service", "The process: alive, ready, figures, who asks."),
     ("live", "The city as it is now, once a second."),
     ("city", "Stations, devices, kinds and projects."),
+    ("alarms", "What somebody must be told of."),
     ("readings", "Questions about what is stored."),
     ("commands", "Commands down to stations."),
     ("pipeline", "What happens inside, and orders to sinks."),
@@ -149,6 +150,25 @@ const LIMIT: Param =
 const PAGE: Param = param("page", Type::Text, "next_page of the page before.");
 const GAPS: &[Param] =
     &[OF_STATION, OF_PROJECT, OF_KIND, FROM, TO, MIN_QUALITY, LONGER_THAN, FACTOR, FORMAT];
+
+const ALARM_STATE: Param =
+    param("state", Type::Text, "Of these states: open, acknowledged, cleared; by commas.");
+const ALARM_SEVERITY: Param =
+    param("severity", Type::Text, "Of these severities: critical, major, minor; by commas.");
+const ALARM_RULE: Param = param("rule", Type::Text, "By these rules; by commas.");
+const ALARM_AREA: Param = param("area", Type::Text, "Only in this area.");
+const ALARM_ACKNOWLEDGED: Param = param(
+    "acknowledged",
+    Type::Words(&["true", "false"]),
+    "Only such as somebody has, or has not.",
+);
+const ALARM_SHOWN: Param = param(
+    "shown",
+    Type::Words(&["true", "false"]),
+    "Only such as last or nobody has acknowledged.",
+);
+const ALARM_Q: Param = param("q", Type::Text, "Only such as have this text in them.");
+const ALARM_ID: Param = needed("id", Type::Text, "The alarm's id.");
 
 const JSON: Shape = Shape::Json("Object");
 const DONE: &[Answer] = &[
@@ -226,6 +246,24 @@ pub(super) static OPERATIONS: &[Operation] = &[
         &[param("station", Type::Pattern(STATION_FORM), "Each reading of this station as well."),
           param("device", Type::Pattern(IMEI_FORM), "Each reading of this device as well.")],
         &[ok(Shape::Bytes(&["text/event-stream"]))]),
+    get("/api/v1/alarms", "alarms", "alarms", "Alarms, newest first.",
+        &[ALARM_STATE, ALARM_SEVERITY, ALARM_RULE, OF_KIND, OF_STATION, OF_DEVICE, OF_PROJECT, ALARM_AREA,
+          ALARM_ACKNOWLEDGED, ALARM_SHOWN, ALARM_Q,
+          param("limit", Type::Number(1, 1000), "Alarms of a page; 100 without it."),
+          param("after", Type::Number(1, u64::MAX), "next of the page before.")],
+        &[ok(Shape::Json("Alarms"))]),
+    get("/api/v1/alarms/export", "export_alarms", "alarms", "All such alarms as lines.",
+        &[ALARM_STATE, ALARM_SEVERITY, ALARM_RULE, OF_KIND, OF_STATION, OF_DEVICE, OF_PROJECT, ALARM_AREA,
+          ALARM_ACKNOWLEDGED, ALARM_SHOWN, ALARM_Q,
+          param("format", Type::Words(&["ndjson", "csv"]), "ndjson without it.")],
+        &[ok(Shape::Bytes(&["application/x-ndjson", "text/csv; charset=utf-8"]))]),
+    about(&[ALARM_ID], get("/api/v1/alarms/{id}", "alarm", "alarms", "An alarm.", &[],
+        &[ok(Shape::Json("Alarm"))])),
+    about(&[ALARM_ID], post("/api/v1/alarms/{id}/acknowledge", "acknowledge_alarm", "alarms",
+        "Acknowledge an alarm; the first to do it is remembered.",
+        &[param("by", Type::Text, "Who it is, where the admin's shared token is used."),
+          param("note", Type::Text, "What is to be known of it.")],
+        &[ok(Shape::Json("Alarm"))])),
     get("/api/v1/live/history", "live_history", "live", "The figures of the last minutes.", &[],
         &[ok(Shape::Json("History"))]),
 

@@ -370,7 +370,7 @@ async fn content(lines: Bytes, gzip: bool) -> Result<Content, InfluxError> {
     } else {
         lines
     };
-    Ok(Content { bytes, kind: Some("text/plain; charset=utf-8"), gzip })
+    Ok(Content { bytes, kind: Some("text/plain; charset=utf-8"), gzip, ..Content::default() })
 }
 
 /// gzip 1: level 6 costs three times the time for a third of the bytes.

@@ -21,7 +21,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -38,7 +39,7 @@ use crate::causes::Chain;
 use crate::io::Io;
 
 /// Of an answer no more is read: a hundred rejected lines, repeated, with the server's words.
-pub(super) const ANSWER_BYTES: usize = 256 * 1024;
+pub(crate) const ANSWER_BYTES: usize = 256 * 1024;
 /// A request goes to the connection in pieces of this size; each that goes is progress.
 const PIECE: usize = 16 * 1024;
 /// What the connection may hold of the request beyond them.
@@ -49,7 +50,7 @@ const IDLE: Duration = Duration::from_secs(20);
 
 /// How far an exchange is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// No connection yet.
     Connecting,
     /// The request is being written.
@@ -60,32 +61,34 @@ pub(super) enum Phase {
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     /// The beginning of the body, or what came before it broke off.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// There is no answer.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(crate) struct Broken {
     /// Where it broke.
-    pub(super) phase: Phase,
+    pub(crate) phase: Phase,
     /// What happened.
-    pub(super) why: String,
+    pub(crate) why: String,
 }
 
 /// A request's content.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Content {
-    pub(super) bytes: Bytes,
-    pub(super) kind: Option<&'static str>,
-    pub(super) gzip: bool,
+pub(crate) struct Content {
+    pub(crate) bytes: Bytes,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) gzip: bool,
+    /// More headers.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Debug)]
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Sent>,
     base: Url,
     connect: Duration,
@@ -95,7 +98,7 @@ pub(super) struct Http {
 
 impl Http {
     /// A client of one server; nothing is sent yet.
-    pub(super) fn new(io: &dyn Io, config: &InfluxConfig) -> Result<Self, InfluxConfigError> {
+    pub(crate) fn new(io: &dyn Io, config: &InfluxConfig) -> Result<Self, InfluxConfigError> {
         let base = config.base()?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false); // TLS is the next layer's
@@ -124,7 +127,7 @@ impl Http {
     }
 
     /// The URL of a call: the server's, its base path kept, and a query.
-    pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+    pub(crate) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.base.clone();
         // A URL with a host has segments.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -137,7 +140,7 @@ impl Http {
     }
 
     /// Sends a request once and waits for the answer, within the bounds. May be dropped at any point.
-    pub(super) async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         method: Method,
         url: &Url,
@@ -226,6 +229,7 @@ fn request(
     if content.gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    headers.extend(content.headers);
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization);
     }

@@ -29,8 +29,8 @@ mod bucket;
 mod config;
 mod delivery;
 mod flight;
-mod http;
-mod pace;
+pub(crate) mod http;
+pub(crate) mod pace;
 mod piece;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

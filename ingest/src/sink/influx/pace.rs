@@ -126,7 +126,7 @@ impl Pace {
 /// Pauses that double up to a longest one, each shortened by up to half at random, so that many
 /// services whose server comes back do not all come at once.
 #[derive(Debug)]
-struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     longest: Duration,
     random: RandomState,
@@ -134,12 +134,12 @@ struct Backoff {
 }
 
 impl Backoff {
-    fn new(longest: Duration) -> Self {
+    pub(crate) fn new(longest: Duration) -> Self {
         Self { next: FIRST_PAUSE.min(longest), longest, random: RandomState::new(), count: 0 }
     }
 
     /// The pause to make now.
-    fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (self.next * 2).min(self.longest);
         self.jittered(pause)
@@ -151,7 +151,7 @@ impl Backoff {
     }
 
     /// It worked: the next pause is a short one.
-    fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST_PAUSE.min(self.longest);
     }
 
