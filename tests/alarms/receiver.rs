@@ -1,6 +1,6 @@
 //! A webhook's receiver: it keeps what it is told, and checks signatures as `docs/alarms.md` says.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

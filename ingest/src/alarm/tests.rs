@@ -64,9 +64,9 @@ fn wherever_power_is_lost_the_same_alarms_come_out_once() {
         let mut book = open(&io);
         // Events that somebody was told of.
         let mut told = Vec::new();
-        let (mut at, mut dice) = (0, seed + 1);
+        let (mut at, mut dice) = (0, seed + 1_u64);
         while at < history.len() {
-            dice = dice * 6_364_136_223_846_793_005_u64 % 1_000_003 + 1;
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005_u64) % 1_000_003 + 1;
             let step = 1 + (dice % 4) as usize;
             let mut live = book.live().subscribe();
             let end = (at + step).min(history.len());
@@ -216,7 +216,7 @@ fn event(number: u64) -> Arc<AlarmEvent> {
 
 #[test]
 fn a_dead_reader_costs_bounded_room_and_the_others_nothing() {
-    let names = || ["dead".into(), "alive".into()];
+    let names = || -> [Arc<str>; 2] { ["dead".into(), "alive".into()] };
     let outbox = Outbox::new(16 << 10, names(), &Default::default(), Vec::new(), 0);
     let sample = event(0);
     for number in 1..=100 {

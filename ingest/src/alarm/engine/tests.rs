@@ -29,15 +29,15 @@ pub(super) const HOUR: i64 = 60 * MINUTE;
 /// What a device says, and when.
 #[derive(Debug, Clone)]
 pub(in crate::alarm) struct Said {
-    pub(super) station: &'static str,
-    pub(super) channel: &'static str,
-    pub(super) device: u64,
-    pub(super) seq: u64,
-    pub(super) effective: i64,
-    pub(super) heard: i64,
-    pub(super) received: i64,
-    pub(super) body: Body,
-    pub(super) battery: Option<f64>,
+    pub(in crate::alarm) station: &'static str,
+    pub(in crate::alarm) channel: &'static str,
+    pub(in crate::alarm) device: u64,
+    pub(in crate::alarm) seq: u64,
+    pub(in crate::alarm) effective: i64,
+    pub(in crate::alarm) heard: i64,
+    pub(in crate::alarm) received: i64,
+    pub(in crate::alarm) body: Body,
+    pub(in crate::alarm) battery: Option<f64>,
 }
 
 pub(super) fn imei(device: u64) -> Imei {
