@@ -8,16 +8,20 @@
 //!   seed and start give the same bytes on any machine and at any speed (see `seed`).
 //! * [`faults`]: what goes wrong at the devices themselves and what befalls them, counted.
 //! * [`said`]: what a fleet would send, for whoever wants the readings and no network.
+//! * `access`, `link`: credentials and TLS; one MQTT connection.
 //! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
 //!   again byte for byte after every reconnect.
 //! * [`ledger`]: what was sent, what was meant by it and what was acknowledged: the ground truth.
 //! * [`mod@audit`]: the ledger against a service's store.
 //! * [`report`]: figures of a running fleet.
 
+mod access;
 pub mod audit;
 mod battery;
+mod block;
 mod city;
 mod clock;
+mod code;
 mod device;
 pub mod fault;
 pub mod faults;
@@ -34,8 +38,10 @@ pub mod scenario;
 mod seed;
 mod station;
 mod target;
+pub mod trace;
 pub mod traffic;
 
+pub use access::{AccessError, AccessOptions, Secret};
 pub use audit::{AuditError, AuditOptions, AuditReport, audit, audit_service, audit_store};
 pub use options::FleetOptions;
 pub use report::{FleetStats, Snapshot, Summary};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use loushan_schemas::limits::{PAST_MS, READINGS_PER_BATCH};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::access::AccessOptions;
 use crate::device::Rhythm;
 use crate::fault::{Fault, FaultRates};
 use crate::faults::DeviceFaultRates;
@@ -26,6 +27,38 @@ pub enum MqttVersion {
     V311,
     /// 5.
     V5,
+}
+
+/// The quality of service at which batches are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Qos {
+    /// 0: sent and forgotten. Nobody acknowledges it, so nothing is promised and nothing is sent again.
+    AtMostOnce,
+    /// 1: until the PUBACK.
+    #[default]
+    AtLeastOnce,
+    /// 2: until the PUBREC, and once only as long as the connection holds.
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
+
+    /// 0, 1 or 2.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// By its number; what is above 2 does not come out of a packet.
+    pub(crate) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::AtMostOnce,
+            1 => Self::AtLeastOnce,
+            _ => Self::ExactlyOnce,
+        }
+    }
 }
 
 /// What a station does while its window is full of batches that are not acknowledged.
@@ -64,7 +97,7 @@ impl Share {
 /// `FleetOptions { rate: Some(1000), ..FleetOptions::new("mqtt://127.0.0.1:1883") }`.
 #[derive(Debug, Clone)]
 pub struct FleetOptions {
-    /// `mqtt://[user[:password]@]host[:port]`.
+    /// `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS.
     pub target: String,
     /// Further brokers of the same service; stations are dealt to all of them in turn.
     pub more_targets: Vec<String>,
@@ -109,6 +142,11 @@ pub struct FleetOptions {
     pub stations_csv: Option<PathBuf>,
     /// The MQTT version.
     pub mqtt_version: MqttVersion,
+    /// At which quality of service batches are published. What stations say of themselves (`state`, answers
+    /// to commands) is always at QoS 1.
+    pub qos: Qos,
+    /// Credentials and TLS.
+    pub access: AccessOptions,
     /// Over how long the stations' first connects are spread.
     pub ramp: Duration,
     /// How long the end of the run waits for acknowledgements that are still due.
@@ -140,6 +178,8 @@ impl FleetOptions {
             ledger: None,
             stations_csv: None,
             mqtt_version: MqttVersion::default(),
+            qos: Qos::default(),
+            access: AccessOptions::default(),
             ramp: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }

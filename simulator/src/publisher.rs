@@ -20,8 +20,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::clock::unix_ms;
 use crate::fault::{Fault, FaultRates};
 use crate::ledger::{BatchRecord, Ledger, LedgerError, LedgerReading};
-use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
-use crate::options::Schedule;
+use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender, Message};
+use crate::options::{Qos, Schedule};
 use crate::report::{ByKind, Departure, FleetStats, KINDS};
 use crate::seed::{Rng, Use};
 use crate::station::{Batch, Outages, Station};
@@ -63,6 +63,8 @@ pub(crate) struct Publisher {
     pub(crate) station: Station,
     pub(crate) link: LinkOptions,
     pub(crate) window: usize,
+    /// Of batches.
+    pub(crate) qos: Qos,
     pub(crate) pace: Pace,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) stats: Arc<FleetStats>,
@@ -237,11 +239,16 @@ impl Publisher {
             }
         };
         // Both are polled until the first of them ends, and neither is polled again after that.
-        tokio::select! {
+        let end = tokio::select! {
             end = drive => end,
             end = self.feed(window, supply, sender) => end,
             mishap = ends.next(&pace), if !over.is_cancelled() => Err(Broken::OnPurpose(mishap)),
+        };
+        // What may have left at QoS 0 must not be sent again.
+        for event in driver.rest() {
+            window.on(event, &self.stats, self.ledger.as_deref())?;
         }
+        end
     }
 
     /// Hands over the birth, what is held, and then new batches as they are due; at the end of the run
@@ -255,7 +262,7 @@ impl Publisher {
         let topics = Topics::of(&self.station);
         window.held.lock().push_front(Held::state(self.state(true)));
         self.resend(window, sender, &topics).await?;
-        sender.subscribe(topics.of_channel(Channel::Command)).await?;
+        sender.subscribe(vec![topic(&self.station, Channel::Command)], Qos::AtLeastOnce).await?;
         supply.ready_since = Instant::now();
         loop {
             let leaving = tokio::select! {
@@ -264,7 +271,7 @@ impl Publisher {
                     let Some(answer) = self.station.answer(&command, unix_ms()) else { continue };
                     let channel = Channel::CommandResult;
                     window.held.lock().push_back(Held::answer(answer.clone()));
-                    sender.publish(topics.of_channel(channel), false, answer).await?;
+                    sender.publish(self.message(&topics, channel, answer)).await?;
                     continue;
                 }
             };
@@ -273,7 +280,7 @@ impl Publisher {
             let (channel, payload) = (held.channel, held.payload.clone());
             // Held before it is handed over: from here on it is sent, now or on the next connection.
             window.held.lock().push_back(held);
-            sender.publish(topics.of_channel(channel), false, payload).await?;
+            sender.publish(self.message(&topics, channel, payload)).await?;
         }
         window.empty().await;
         window.held.lock().push_back(Held::state(self.state(false)));
@@ -312,8 +319,17 @@ impl Publisher {
                 }
                 (publish.channel, publish.payload.clone())
             };
-            let retain = channel == Channel::State;
-            sender.publish(topics.of_channel(channel), retain, payload).await?;
+            sender.publish(self.message(topics, channel, payload)).await?;
+        }
+    }
+
+    fn message(&self, topics: &Topics, channel: Channel, payload: Bytes) -> Message {
+        let own = matches!(channel, Channel::State | Channel::CommandResult);
+        Message {
+            topic: topics.of_channel(channel).clone(),
+            payload,
+            qos: if own { Qos::AtLeastOnce } else { self.qos },
+            retain: channel == Channel::State,
         }
     }
 
@@ -395,6 +411,7 @@ impl Publisher {
                         payload_digest: xxh3_128(&batch.payload),
                         due_ms: batch.due,
                         sent_ms: unix_ms(),
+                        promised: self.qos != Qos::AtMostOnce,
                         readings: batch.meant.iter().copied().map(reading).collect(),
                     })?;
                     *batch.ledger_id.get_or_init(|| id)
@@ -403,6 +420,9 @@ impl Publisher {
         };
         FleetStats::add(&self.stats.batches_sent, 1);
         FleetStats::add(&self.stats.readings_sent, readings);
+        if self.qos == Qos::AtMostOnce {
+            FleetStats::add(&self.stats.unpromised, 1);
+        }
         if batch.again {
             FleetStats::add(&self.stats.repeated_on_purpose, 1);
         }

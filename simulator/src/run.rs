@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use loushan_schemas::ids::NameError;
+use loushan_schemas::limits::PAYLOAD_BYTES;
 use loushan_schemas::topic::Channel;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{AccessError, Entrance};
 use crate::clock::unix_ms;
 use crate::fleet;
 use crate::ledger::{Ledger, LedgerError, RunRecord};
@@ -27,6 +29,9 @@ pub enum FleetError {
     /// The target cannot be used.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Credentials or certificates cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Options that cannot be, all of them.
     #[error("{}", .0.join("\n"))]
     Options(Vec<String>),
@@ -70,6 +75,8 @@ impl Fleet {
             .chain(more)
             .map(Target::parse)
             .collect::<Result<_, _>>()?;
+        let entrance =
+            Entrance::read(&options.access, targets.iter().any(|target| target.tls))?;
         let records = fleet::stations(options.seed, options.stations)?;
         if let Some(path) = &options.stations_csv {
             let failed = |source| FleetError::StationsCsv { path: path.clone(), source };
@@ -113,10 +120,14 @@ impl Fleet {
             let station = Station::new(plan, setting);
             let link = LinkOptions {
                 version: options.mqtt_version,
-                target: target.clone(),
+                access: entrance.of(target, station.plan.station.as_str())?,
+                source: None,
                 client_id: station.plan.station.as_str().to_owned(),
-                state_topic: topic(&station, Channel::State),
-                will: Station::state(station.session, false, start_ms),
+                will: Some((
+                    topic(&station, Channel::State),
+                    Station::state(station.session, false, start_ms),
+                )),
+                most_bytes: 2 * PAYLOAD_BYTES,
                 // Bounded by the options; births and deaths come on top of the window.
                 window: u16::try_from(options.window + 2).unwrap_or(u16::MAX),
             };
@@ -124,6 +135,7 @@ impl Fleet {
                 station,
                 link,
                 window: options.window,
+                qos: options.qos,
                 pace,
                 ledger: ledger.clone(),
                 stats: Arc::clone(&stats),

@@ -5,6 +5,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod fleet;
+pub mod mosquitto;
 pub mod mqtt;
 pub mod raw;
 pub mod wire;

@@ -39,6 +39,7 @@ fn write(path: &Path, readings: u64) {
                 seq: batch / 500,
                 channel: Channel::Telemetry,
                 payload_digest: u128::from(batch),
+                promised: true,
                 due_ms: START_MS + i64::try_from(batch / 10).unwrap(),
                 sent_ms: START_MS + i64::try_from(batch / 10).unwrap() + 3,
                 readings: (batch * BATCH..(batch + 1) * BATCH).map(of).collect(),

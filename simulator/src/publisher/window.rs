@@ -75,7 +75,13 @@ impl Window {
         match event {
             LinkEvent::Sent(pkid) => {
                 // The session takes publishes in the order they were handed over.
-                if let Some(publish) = held.iter_mut().find(|publish| publish.pkid.is_none()) {
+                let position = held.iter().position(|publish| publish.pkid.is_none());
+                if pkid == 0 {
+                    // Nothing more will be heard of it.
+                    position.and_then(|at| held.remove(at));
+                    drop(held);
+                    self.has_room();
+                } else if let Some(publish) = position.and_then(|at| held.get_mut(at)) {
                     publish.pkid = Some(pkid);
                 }
             }
@@ -102,16 +108,26 @@ impl Window {
                         ledger.acknowledged(id, unix_ms(), refused.is_some())?;
                     }
                 }
-                *self.room_since.lock() = Some(Instant::now());
-                self.room.notify_waiters();
+                self.has_room();
             }
-            LinkEvent::Commanded(command) => {
-                self.commands.lock().push_back(command);
+            // Nothing else is subscribed to.
+            LinkEvent::Heard(command) => {
+                self.commands.lock().push_back(command.payload);
                 self.commanded.notify_one();
             }
-            LinkEvent::Connected | LinkEvent::Disconnected | LinkEvent::Other => {}
+            LinkEvent::Subscribed { refused: 0 }
+            | LinkEvent::Connected
+            | LinkEvent::Disconnected => {}
+            LinkEvent::Subscribed { .. } => {
+                stats.recorder.lock().error("the subscription to commands was refused");
+            }
         }
         Ok(())
+    }
+
+    fn has_room(&self) {
+        *self.room_since.lock() = Some(Instant::now());
+        self.room.notify_waiters();
     }
 
     /// The next command. Cancel-safe.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Plan;
 use crate::fault::{Chance, Fault};
-use crate::options::{MqttVersion, Schedule, Share};
+use crate::options::{MqttVersion, Qos, Schedule, Share};
 use crate::report::Condition;
 use crate::traffic::Traffic;
 
@@ -211,6 +211,67 @@ const PLAIN: &[Plain] = &[
         Ok(())
     }),
     (
+        "qos",
+        "N",
+        "Quality of service of batches: 0 (sent and forgotten), 1 or 2 [default: 1]",
+        |plan, text| {
+            let levels = ["0", "1", "2"];
+            let qos = levels.iter().zip(Qos::ALL).find(|(level, _)| **level == text);
+            plan.fleet.qos = qos.map(|(_, qos)| qos).ok_or("give one of 0, 1, 2")?;
+            Ok(())
+        },
+    ),
+    (
+        "user",
+        "NAME",
+        "The user's name; {station} in it is the station's own [default: {station}, where there is a \
+         password]",
+        |plan, text| {
+            plan.fleet.access.user = Some(text.to_owned());
+            Ok(())
+        },
+    ),
+    (
+        "password_file",
+        "FILE",
+        "A file with one password for all stations [default: LOUSHAN_PASSWORD, or none]",
+        |plan, text| {
+            plan.fleet.access.password_file = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "passwords_file",
+        "FILE",
+        "A file with a line STATION:PASSWORD for each station",
+        |plan, text| {
+            plan.fleet.access.passwords_file = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "ca",
+        "FILE",
+        "For mqtts://: the authorities that may have signed the server's certificate, in PEM",
+        |plan, text| {
+            plan.fleet.access.ca = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "client_certificate",
+        "FILE",
+        "For mqtts://: the stations' certificate in PEM; {station} in the path makes it one for each",
+        |plan, text| {
+            plan.fleet.access.client_certificate = Some(text.to_owned());
+            Ok(())
+        },
+    ),
+    ("client_key", "FILE", "Its key in PEM", |plan, text| {
+        plan.fleet.access.client_key = Some(text.to_owned());
+        Ok(())
+    }),
+    (
         "share",
         "PART/OF",
         "Which part of the fleet to play, such as 2/4 on the second of four machines [default: 1/1]",
@@ -289,7 +350,7 @@ const LISTS: &[List] = &[
     (
         "target",
         "URL",
-        "The broker: mqtt://[user[:password]@]host[:port]; stations are dealt to several in turn",
+        "The broker: mqtt://[user[:password]@]host[:port], mqtts:// over TLS; stations are dealt to several in turn",
         |plan, values| {
             let (first, more) = values.split_first().ok_or("give mqtt://HOST:PORT")?;
             plan.fleet.target.clone_from(first);

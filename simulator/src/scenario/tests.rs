@@ -72,6 +72,7 @@ fn every_key_has_a_flag_of_its_own_and_can_be_set() {
             "traffic" => "mar",
             "loop" => "closed",
             "mqtt" => "5",
+            "qos" => "2",
             "share" => "1/2",
             "target" => "mqtt://h",
             "fail_if" => "p99 > 5ms",
