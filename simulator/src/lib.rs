@@ -11,6 +11,7 @@
 //! * `access`, `link`: credentials and TLS; one MQTT connection.
 //! * `publisher`: a station's session. It keeps its own unacknowledged batches and sends them
 //!   again byte for byte after every reconnect.
+//! * [`trace`], [`recording`], [`playback`]: what a broker's subscribers saw, kept and published again.
 //! * [`ledger`]: what was sent, what was meant by it and what was acknowledged: the ground truth.
 //! * [`mod@audit`]: the ledger against a service's store.
 //! * [`report`]: figures of a running fleet.
@@ -29,8 +30,10 @@ pub mod fleet;
 pub mod ledger;
 mod link;
 pub mod options;
+pub mod playback;
 mod publisher;
 mod radio;
+pub mod recording;
 pub mod report;
 pub mod run;
 pub mod said;

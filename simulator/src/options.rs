@@ -11,6 +11,7 @@ use crate::device::Rhythm;
 use crate::fault::{Fault, FaultRates};
 use crate::faults::DeviceFaultRates;
 use crate::fleet::{DEVICES_PER_STATION, MAX_DEVICES_PER_STATION, MAX_STATIONS, STATIONS};
+use crate::playback::TraceOptions;
 use crate::run::FleetError;
 use crate::station::Cut;
 use crate::traffic::Traffic;
@@ -125,6 +126,12 @@ pub struct FleetOptions {
     /// How many times faster than the wall clock simulated time runs. More than 1 needs a duration,
     /// and *duration × speed* of at most 7 days: the service takes no older measured times.
     pub speed: u32,
+    /// The trace to play in place of a simulated fleet.
+    pub trace: Option<PathBuf>,
+    /// How many times faster than it was recorded a trace is played.
+    pub tempo: f64,
+    /// Gives the stations, sessions and devices of a trace other names, which follow from this number.
+    pub map_identities: Option<u64>,
     /// When a batch is full: readings.
     pub batch_readings: usize,
     /// How long a batch's first reading waits at most, in simulated time: a compressed run wants a
@@ -170,6 +177,9 @@ impl FleetOptions {
             traffic: Traffic::default(),
             schedule: Schedule::default(),
             speed: 1,
+            trace: None,
+            tempo: 1.0,
+            map_identities: None,
             batch_readings: 50,
             linger: Duration::from_secs(2),
             window: 20,
@@ -232,7 +242,8 @@ impl FleetOptions {
                 "share is {part}/{of}; give PART/OF such as 1/4, with no more parts than stations"
             ));
         }
-        if self.speed > 1 {
+        self.trace_faults(&mut faults);
+        if self.speed > 1 && self.trace.is_none() {
             match self.span_ms() {
                 None => faults.push(format!(
                     "speed is {} and no duration is given; a compressed run ends at now, so say how \
@@ -247,6 +258,33 @@ impl FleetOptions {
             }
         }
         faults
+    }
+
+    #[allow(clippy::float_cmp)] // the default, as it was written here
+    fn trace_faults(&self, faults: &mut Vec<String>) {
+        match &self.trace {
+            None if self.tempo != 1.0 => faults.push(format!(
+                "speed is {}; simulated time runs a whole number of times faster, only traces any",
+                self.tempo
+            )),
+            None if self.map_identities.is_some() => {
+                faults.push("map_identities is for traces; give --trace FILE".to_owned());
+            }
+            Some(_) if self.rate.is_some() => faults.push(
+                "a rate is given and a trace, which has its own; give --speed to play it faster".to_owned(),
+            ),
+            Some(_) if !(0.001..=1e6).contains(&self.tempo) => {
+                faults.push(format!("speed is {}; give 0.001 to 1000000", self.tempo));
+            }
+            _ => {}
+        }
+    }
+
+    /// How the trace is played, if one is.
+    #[must_use]
+    pub fn playback(&self) -> Option<TraceOptions> {
+        let (speed, map_identities) = (self.tempo * f64::from(self.speed), self.map_identities);
+        self.trace.clone().map(|path| TraceOptions { path, speed, map_identities })
     }
 
     /// Simulated milliseconds of the whole run.

@@ -8,10 +8,11 @@
 //! The ledger gets what each payload means, by the conversion that the service does as well. Payloads that
 //! are no batch of their station have no readings there: where they go is not this fleet's to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -68,8 +69,9 @@ pub(crate) struct Tape {
     qos: Qos,
     start_ms: i64,
     speed: f64,
+    path: PathBuf,
     /// A read failed: nothing more is played.
-    pub(crate) failed: Option<std::io::Error>,
+    failed: Option<std::io::Error>,
 }
 
 /// What a trace holds for one client, while it is sorted.
@@ -80,13 +82,13 @@ struct Heap {
     spots: Vec<Spot>,
 }
 
-/// The tapes of a trace, and how long it takes to play them, in ms of simulated time.
+/// The tapes of a trace.
 pub(crate) fn tapes(
     options: &TraceOptions,
     share: Share,
     qos: Qos,
     start_ms: i64,
-) -> Result<(Vec<Tape>, i64), TraceError> {
+) -> Result<Vec<Tape>, TraceError> {
     let io = |source| TraceError::Io { path: options.path.clone(), source };
     let mut reader = TraceReader::open(&options.path)?;
     let mut heaps: BTreeMap<Arc<str>, Heap> = BTreeMap::new();
@@ -148,12 +150,69 @@ pub(crate) fn tapes(
             qos,
             start_ms,
             speed: options.speed,
+            path: options.path.clone(),
             failed: None,
         }
     };
     let tapes = (1..).zip(heaps).filter(|(number, _)| share.has(*number)).map(|(_, heap)| tape(heap));
-    let tapes = tapes.collect();
-    Ok((tapes, scaled(last_us, options.speed)))
+    Ok(tapes.collect())
+}
+
+/// What a trace holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Outline {
+    clients: usize,
+    messages: u64,
+    bytes: u64,
+    interruptions: u64,
+    seconds: f64,
+    torn: bool,
+}
+
+/// What playing a trace would be.
+///
+/// # Errors
+/// When it cannot be read.
+#[allow(clippy::cast_precision_loss)] // for people
+pub fn outline(options: &TraceOptions) -> Result<Outline, TraceError> {
+    let mut reader = TraceReader::open(&options.path)?;
+    let (mut outline, mut clients) = (Outline::default(), HashSet::new());
+    let (mut base_us, mut last_us) = (0, 0);
+    while let Some(entry) = reader.next_entry()? {
+        match entry {
+            Entry::Recording { .. } => base_us = last_us,
+            Entry::Interruption { .. } => outline.interruptions += 1,
+            Entry::Message(seen) => {
+                last_us = base_us + seen.at_us;
+                outline.messages += 1;
+                outline.bytes += seen.payload.len() as u64;
+                let station = Topic::parse(&seen.topic).ok().map(|topic| topic.station);
+                clients.insert(station.map(|station| station.to_string()));
+            }
+        }
+    }
+    outline.clients = clients.len();
+    outline.seconds = last_us as f64 / 1e6 / options.speed;
+    outline.torn = reader.torn();
+    Ok(outline)
+}
+
+impl fmt::Display for Outline {
+    #[allow(clippy::cast_precision_loss)] // for people
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_s = |count: u64| count as f64 / self.seconds.max(0.001);
+        writeln!(f, "clients      {}", self.clients)?;
+        writeln!(f, "publishes    {}, {:.1}/s", self.messages, per_s(self.messages))?;
+        writeln!(f, "payload      {:.1} kB/s", per_s(self.bytes) / 1000.0)?;
+        write!(f, "takes        {:.1} s", self.seconds)?;
+        if self.interruptions > 0 {
+            write!(f, "\ninterrupted  {} times while it was recorded", self.interruptions)?;
+        }
+        if self.torn {
+            write!(f, "\nit ends in a torn block: its writer was killed")?;
+        }
+        Ok(())
+    }
 }
 
 /// Milliseconds into the run.
@@ -163,9 +222,12 @@ fn scaled(at_us: u64, speed: f64) -> i64 {
 }
 
 impl Tape {
-    /// The station's name as it was recorded.
-    pub(crate) fn recorded(&self) -> Option<&StationId> {
-        self.station.as_ref()
+    /// Whether it could be played to its end.
+    pub(crate) fn end(&mut self) -> Result<(), TraceError> {
+        match self.failed.take() {
+            None => Ok(()),
+            Some(source) => Err(TraceError::Io { path: self.path.clone(), source }),
+        }
     }
 
     /// The next message; `None` at the end, or when the trace cannot be read any more.
@@ -173,7 +235,6 @@ impl Tape {
         let spot = self.spots.next()?;
         let mut payload = vec![0; spot.length as usize];
         if let Err(error) = self.file.read_exact_at(&mut payload, spot.place) {
-            tracing::error!(%error, "the trace cannot be read any more");
             self.failed = Some(error);
             return None;
         }
@@ -195,9 +256,10 @@ impl Tape {
         Some(Batch {
             due,
             base_ms: meaning.base_ms.unwrap_or(due),
+            entered: !own,
             channel: channel.unwrap_or(Channel::Telemetry),
             topic: Some(topic),
-            qos: if own { spot.qos } else { self.qos },
+            qos: Some(if own { spot.qos } else { self.qos }),
             // Births are kept by the broker, though who listened saw them pass.
             retain: spot.retain || channel == Some(Channel::State),
             session: meaning.session,
@@ -210,11 +272,6 @@ impl Tape {
             ledger_id: Arc::new(OnceLock::new()),
         })
     }
-}
-
-/// Whether a file is a trace.
-pub(crate) fn check(path: &Path) -> Result<(), TraceError> {
-    TraceReader::open(path).map(drop)
 }
 
 #[cfg(test)]

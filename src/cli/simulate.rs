@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use loushan_simulator::options::Schedule;
+use loushan_simulator::playback;
 use loushan_simulator::report::Report;
 use loushan_simulator::scenario::{self, Plan, Said, ScenarioError};
 use loushan_simulator::{Fleet, FleetError, FleetOptions, FleetStats, Secret};
@@ -135,7 +136,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut plan = Plan::of(&said).map_err(|error: ScenarioError| Failure::usage(error))?;
     plan.fleet.access.password = password();
     if args.dry_run {
-        println!("{}", scenario::expect(&plan.fleet).map_err(failure)?);
+        match plan.fleet.playback() {
+            Some(trace) => println!("{}", playback::outline(&trace)?),
+            None => println!("{}", scenario::expect(&plan.fleet).map_err(failure)?),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if plan.fleet.target.is_empty() {
@@ -151,7 +155,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The password that the environment has, out of sight of whoever lists processes.
-fn password() -> Option<Secret> {
+pub(super) fn password() -> Option<Secret> {
     std::env::var(PASSWORD_VARIABLE).ok().filter(|word| !word.is_empty()).map(Secret::new)
 }
 
@@ -190,7 +194,10 @@ fn play(plan: &Plan, silent: bool) -> Result<Report, Failure> {
 /// Options that cannot be are the command line's fault, whatever else is the world's.
 pub(super) fn failure(error: FleetError) -> Failure {
     match error {
-        FleetError::Options(_) | FleetError::Target(_) | FleetError::Access(_) => Failure::usage(error),
+        FleetError::Options(_)
+        | FleetError::Target(_)
+        | FleetError::Access(_)
+        | FleetError::Trace(_) => Failure::usage(error),
         error => error.into(),
     }
 }

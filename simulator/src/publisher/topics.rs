@@ -5,7 +5,8 @@ use loushan_schemas::topic::{Channel, Topic};
 
 use crate::station::Station;
 
-/// A station's topics, formatted once.
+/// A station's topics, formatted once; a tape's messages have their own.
+#[derive(Default)]
 pub(super) struct Topics(Vec<(Channel, Bytes)>);
 
 impl Topics {

@@ -19,6 +19,8 @@ pub struct Key {
     pub value: &'static str,
     /// Whether it takes several.
     pub many: bool,
+    /// What a flag without a value stands for, if it may.
+    pub bare: Option<&'static str>,
     /// What it is for.
     pub about: String,
     setter: Setter,
@@ -61,6 +63,7 @@ pub fn keys() -> Vec<Key> {
         name: (*name).to_owned(),
         value,
         many: false,
+        bare: (*name == "map_identities").then_some("1"),
         about: (*about).to_owned(),
         setter: Setter::Plain(*set),
     });
@@ -68,6 +71,7 @@ pub fn keys() -> Vec<Key> {
         name: (*name).to_owned(),
         value,
         many: true,
+        bare: None,
         about: (*about).to_owned(),
         setter: Setter::List(*set),
     });
@@ -75,6 +79,7 @@ pub fn keys() -> Vec<Key> {
         name: format!("fault.{}", fault.as_str()),
         value: "CHANCE",
         many: false,
+        bare: None,
         about: fault.about().to_owned(),
         setter: Setter::Fault(fault),
     });
@@ -134,9 +139,12 @@ const PLAIN: &[Plain] = &[
         "speed",
         "N",
         "How many times faster than the wall clock simulated time runs: 1440 makes a day a minute; more \
-         than 1 needs `for` [default: 1]",
+         than 1 needs `for`. A trace is played faster or, by a fraction, slower [default: 1]",
         |plan, text| {
-            plan.fleet.speed = parsed(text, "a whole number from 1")?;
+            (plan.fleet.speed, plan.fleet.tempo) = match parsed(text, "") {
+                Ok(speed) => (speed, 1.0),
+                Err(_) => (1, parsed(text, "a whole number from 1, or of a trace any above 0")?),
+            };
             Ok(())
         },
     ),
@@ -292,6 +300,25 @@ const PLAIN: &[Plain] = &[
                 return Err("give 1 to 64".to_owned());
             }
             plan.processes = processes;
+            Ok(())
+        },
+    ),
+    (
+        "trace",
+        "FILE",
+        "A trace that `loushan record` wrote, to be played in place of a simulated fleet",
+        |plan, text| {
+            plan.fleet.trace = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "map_identities",
+        "N",
+        "Gives a trace's stations, sessions and devices other names, the same for the same N, so that a \
+         store has not seen them [without N: 1]",
+        |plan, text| {
+            plan.fleet.map_identities = Some(parsed(text, "a whole number from 0")?);
             Ok(())
         },
     ),
