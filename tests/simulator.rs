@@ -7,9 +7,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use loushan_simulator::trace::{Entry, TraceReader};
 use serde_json::Value;
 use support::mosquitto::Mosquitto;
-use support::{Service, certificates, loushan};
+use support::{Service, certificates, loushan, wait_for};
 
 /// The commands of the document, with the service's address for the document's.
 fn commands(mqtt: &str) -> Vec<Vec<String>> {
@@ -252,4 +253,147 @@ fn a_fleet_with_passwords_of_its_own_is_audited_through_tls_with_a_token_and_wit
     assert!(code == Some(1) && said.contains("401") && !said.contains("guessed"), "{said}");
     let (code, said) = audit("1", &[]);
     assert!(code == Some(2) && said.contains("--ca"), "{said}");
+}
+
+/// Every stored reading without what its receiving added, in some order.
+fn stored(service: &Service) -> Vec<String> {
+    service.wait_until_quiet();
+    let lines = service.get("/api/v1/readings/export?after_lsn=0").unwrap();
+    let bare = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        let row = row.as_object_mut().unwrap();
+        row.retain(|key, _| key != "lsn" && !key.starts_with("received"));
+        serde_json::to_string(row).unwrap()
+    };
+    let mut rows: Vec<String> = lines.lines().map(bare).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// Batches that a trace holds by now; it may be read while it is written.
+fn batches(trace: &Path) -> u64 {
+    let mut reader = TraceReader::open(trace).unwrap();
+    let mut count = 0;
+    while let Some(entry) = reader.next_entry().unwrap() {
+        count += u64::from(matches!(entry, Entry::Message(seen) if seen.topic.contains("/u/")));
+    }
+    count
+}
+
+#[test]
+fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devices_by_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = |name: &str| {
+        let data = folder.path().join(name);
+        std::fs::create_dir(&data).unwrap();
+        data
+    };
+    let (first, second) = (Service::start(&data("first")), Service::start(&data("second")));
+    let (one, two) = (format!("mqtt://{}", first.mqtt), format!("mqtt://{}", second.mqtt));
+    let trace = folder.path().join("trace");
+    let mut recorder = loushan()
+        .args(["record", "--target", &one, "--topic", "nb1/#", "--out"])
+        .arg(&trace)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(recorder.stdout.take().unwrap()).lines();
+    let begun = said.next().unwrap().unwrap();
+    assert!(begun.starts_with("recording nb1/#"), "{begun}");
+    let exact = ["--fault-duplicate", "0%", "--fault-republish", "0%", "--fault-reorder", "0%"];
+    let run = report(folder.path(), &[&["--target", &one][..], &exact].concat());
+    let acked = run["counts"]["batches_acked"].as_u64().unwrap();
+    assert!(acked > 0, "{run}");
+    wait_for("the recorder to have all batches", || (batches(&trace) == acked).then_some(()));
+    let pid = rustix::process::Pid::from_child(&recorder);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(recorder.wait().unwrap().success());
+    let end = said.next().unwrap().unwrap();
+    assert!(end.contains(" messages, ") && end.contains("; 0 interruptions"), "{end}");
+
+    let play = |more: &[&str]| {
+        let played = ["simulate", "--trace", "trace", "--target", &two, "--speed", "20", "--json", "-"];
+        let output =
+            loushan().current_dir(folder.path()).args(played).args(more).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["counts"]["readings_acked"], run["counts"]["readings_acked"], "{report}");
+    };
+    play(&["--ledger", "as-it-was"]);
+    let original = stored(&first);
+    assert_eq!(original, stored(&second));
+    play(&["--ledger", "renamed", "--map-identities", "--mqtt", "5"]);
+    assert_eq!(stored(&second).len(), 2 * original.len());
+    for ledger in ["as-it-was", "renamed"] {
+        let target = format!("http://{}", second.http);
+        let (passed, said) = support::run(loushan().current_dir(folder.path()).args([
+            "audit", "--ledger", ledger, "--target", &target,
+        ]));
+        assert!(passed, "{ledger}:\n{said}");
+    }
+    let (outlined, said) = support::run(
+        loushan().current_dir(folder.path()).args(["simulate", "--trace", "trace", "--dry-run"]),
+    );
+    assert!(outlined && said.contains("clients      2\n"), "{said}");
+}
+
+/// The processes that a process began and that are still there.
+fn children(of: u32) -> Vec<u32> {
+    let path = format!("/proc/{of}/task/{of}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_fleet_in_processes_that_is_stopped_by_a_signal_stops_them_all_and_makes_one_report() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start(folder.path());
+    let target = format!("mqtt://{}", service.mqtt);
+    for signal in [Signal::INT, Signal::TERM] {
+        let fleet = loushan()
+            .args(["simulate", "--target", &target, "--stations", "6", "--rate", "300", "--ramp", "0s"])
+            .args(["--processes", "3", "--source", "127.0.0.2-127.0.0.4", "--json", "-"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_for("all stations", || (service.metric("loushan_connections") >= 6.0).then_some(()));
+        // Each process has two stations, and each of those another address.
+        let processes = children(fleet.id());
+        assert_eq!(processes.len(), 3);
+        kill_process(Pid::from_child(&fleet), signal).unwrap();
+        let output = fleet.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{signal:?}: {errors}");
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{signal:?}: {e}: {errors}"));
+        assert_eq!((report["processes"].as_u64(), report["counts"]["stations"].as_u64()), (Some(3), Some(6)));
+        assert_eq!(report["counts"]["batches_sent"], report["counts"]["batches_acked"], "{report}");
+        for process in processes {
+            assert!(!Path::new(&format!("/proc/{process}")).exists(), "{process} is still there");
+        }
+        wait_for("all stations to be gone", || (service.metric("loushan_connections") < 1.0).then_some(()));
+    }
+}
+
+#[test]
+fn stations_connect_from_the_addresses_that_are_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut fleet = loushan()
+        .args(["simulate", "--target", &format!("mqtt://127.0.0.1:{port}"), "--stations", "3"])
+        .args(["--source", "127.0.0.7-127.0.0.9", "--ramp", "0s", "--json", "-"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut from: Vec<String> =
+        (0..3).map(|_| listener.accept().unwrap().1.ip().to_string()).collect();
+    fleet.kill().unwrap();
+    fleet.wait().unwrap();
+    from.sort_unstable();
+    assert_eq!(from, ["127.0.0.7", "127.0.0.8", "127.0.0.9"]);
 }

@@ -1,5 +1,6 @@
 //! What a run is asked to do.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -154,6 +155,8 @@ pub struct FleetOptions {
     pub qos: Qos,
     /// Credentials and TLS.
     pub access: AccessOptions,
+    /// The addresses that stations connect from, in turn; the kernel's choice if there are none.
+    pub sources: Vec<IpAddr>,
     /// Over how long the stations' first connects are spread.
     pub ramp: Duration,
     /// How long the end of the run waits for acknowledgements that are still due.
@@ -190,6 +193,7 @@ impl FleetOptions {
             mqtt_version: MqttVersion::default(),
             qos: Qos::default(),
             access: AccessOptions::default(),
+            sources: Vec::new(),
             ramp: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }
@@ -370,6 +374,6 @@ mod tests {
         };
         let faults = options.faults();
         assert_eq!(faults.len(), 3, "{faults:?}");
-        assert!(faults[0].contains("stations is 0; give 1 to 9999"));
+        assert!(faults[0].contains("stations is 0; give 1 to 100000"));
     }
 }

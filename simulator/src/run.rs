@@ -139,7 +139,7 @@ impl Fleet {
             let link = LinkOptions {
                 version: options.mqtt_version,
                 access: entrance.of(target, voice.name())?,
-                source: None,
+                source: options.sources.get(index as usize % options.sources.len().max(1)).copied(),
                 client_id: voice.name().to_owned(),
                 will,
                 most_bytes: 2 * PAYLOAD_BYTES,

@@ -1,6 +1,7 @@
 //! The keys of a scenario: name, what it takes, what it is for, and how it is set.
 
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -280,6 +281,16 @@ const PLAIN: &[Plain] = &[
         Ok(())
     }),
     (
+        "source",
+        "ADDRESS",
+        "The address that stations connect from, or a range of them such as 127.0.0.2-127.0.0.9, taken in \
+         turn: each has some 28,000 ports of its own [default: the kernel's choice]",
+        |plan, text| {
+            plan.fleet.sources = sources(text)?;
+            Ok(())
+        },
+    ),
+    (
         "share",
         "PART/OF",
         "Which part of the fleet to play, such as 2/4 on the second of four machines [default: 1/1]",
@@ -365,6 +376,22 @@ const PLAIN: &[Plain] = &[
         Ok(())
     }),
 ];
+
+/// Source addresses, at most.
+const SOURCES: u32 = 4096;
+
+fn sources(text: &str) -> Result<Vec<IpAddr>, String> {
+    let wanted = || format!("give an address of this machine, or up to {SOURCES} such as 127.0.0.2-127.0.0.9");
+    let Some((first, last)) = text.split_once('-') else {
+        return text.parse().map(|address| vec![address]).map_err(|_| wanted());
+    };
+    let number = |text: &str| text.parse().map(|a: Ipv4Addr| u32::from(a)).map_err(|_| wanted());
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last || last - first >= SOURCES {
+        return Err(wanted());
+    }
+    Ok((first..=last).map(|number| Ipv4Addr::from(number).into()).collect())
+}
 
 /// In a million.
 fn percent(text: &str) -> Result<u32, String> {
