@@ -41,6 +41,8 @@ pub mod scenario;
 mod seed;
 mod station;
 mod target;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 pub mod traffic;
 
