@@ -22,22 +22,13 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 /// What a publish of the fleet weighs that has one reading.
 const PAYLOAD_BYTES: usize = 120;
 
-/// How much processor time this thread has had.
-fn processor() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
-}
-
 /// Runs a generator on a thread of its own, and prints a line about it.
-fn measured(what: &str, publishes: usize, generate: impl FnOnce() -> Duration + Send) {
-    let (wall, used) = std::thread::scope(|scope| {
-        let generator = scope.spawn(|| {
-            let before = processor();
-            let wall = generate();
-            (wall, processor() - before)
-        });
-        generator.join().unwrap()
-    });
+fn measured(
+    what: &str,
+    publishes: usize,
+    generate: impl FnOnce() -> (Duration, Duration) + Send,
+) {
+    let (wall, used) = std::thread::scope(|scope| scope.spawn(generate).join().unwrap());
     let per_s = |time: Duration| publishes as f64 / time.as_secs_f64();
     println!(
         "| {what} | {:.0} | {:.0} | {:.2} |",
@@ -45,6 +36,13 @@ fn measured(what: &str, publishes: usize, generate: impl FnOnce() -> Duration + 
         per_s(used),
         used.as_secs_f64() * 1e6 / publishes as f64
     );
+}
+
+/// How long work takes that says so itself, connecting included in what it takes of the processor.
+fn timed(work: impl Future<Output = Duration>) -> (Duration, Duration) {
+    let before = load::processor();
+    let wall = alone(work);
+    (wall, load::processor() - before)
 }
 
 fn alone<T>(work: impl Future<Output = T>) -> T {
@@ -112,11 +110,14 @@ fn main() {
     println!("|---|---|---|---|");
     let broker = NullBroker::start();
     let (load, port) = (&load, broker.port());
-    measured("encoded before, QoS 1", load.publishes, || load::run(load, broker.address()).elapsed);
+    measured("encoded before, QoS 1", load.publishes, || {
+        let outcome = load::run(load, broker.address());
+        (outcome.elapsed, outcome.used)
+    });
     measured("encoded before, QoS 0", load.publishes, || load::run_qos_0(load, broker.address()));
     for (name, qos) in [("QoS 1", QoS::AtLeastOnce), ("QoS 0", QoS::AtMostOnce)] {
         measured(&format!("rumqttc's event loop, {name}"), load.publishes, || {
-            alone(through_rumqttc(port, load, qos))
+            timed(through_rumqttc(port, load, qos))
         });
     }
     let target = format!("mqtt://127.0.0.1:{port}");
@@ -132,7 +133,9 @@ fn main() {
                 version,
                 qos,
             };
-            measured(&what, load.publishes, || alone(testing::flood(&flood)).unwrap());
+            measured(&what, load.publishes, || {
+                timed(async { testing::flood(&flood).await.unwrap() })
+            });
         }
     }
     assert!(broker.publishes() >= load.publishes as u64, "the broker saw fewer than were sent");

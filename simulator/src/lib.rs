@@ -41,7 +41,7 @@ pub mod scenario;
 mod seed;
 mod station;
 mod target;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;
 pub mod traffic;

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::access::{AccessOptions, Entrance};
+use crate::block;
 use crate::link::{self, LinkError, LinkEvent, LinkOptions, Message};
 use crate::options::{MqttVersion, Qos};
 use crate::target::Target;
-use crate::trace::TraceReader;
+use crate::trace::{Entry, TraceReader};
+
+pub mod many;
 
 /// The MQTT versions with their names.
 pub const VERSIONS: [(MqttVersion, &str); 2] = [(MqttVersion::V311, "3.1.1"), (MqttVersion::V5, "5")];
@@ -102,8 +105,33 @@ pub async fn flood(flood: &Flood) -> Result<Duration, String> {
     Ok(begun.elapsed())
 }
 
-/// Any bytes as a trace: entries or an error, in bounded memory.
+/// Any bytes as a trace, and as the body of a block whose checksum is right: entries or an error.
 pub fn trace(bytes: &[u8]) {
-    let Ok(mut reader) = TraceReader::new(bytes, Path::new("fuzzed")) else { return };
-    while let Ok(Some(_)) = reader.next_entry() {}
+    let mut file = crate::trace::MAGIC.to_vec();
+    let mut block = Vec::new();
+    block::begin(&mut block);
+    block.extend_from_slice(bytes);
+    block::seal(&mut block);
+    file.extend_from_slice(&block);
+    file.extend_from_slice(bytes);
+    for file in [bytes, &file] {
+        let Ok(mut reader) = TraceReader::new(file, Path::new("fuzzed")) else { continue };
+        let mut last = 0;
+        while let Ok(Some(entry)) = reader.next_entry() {
+            match entry {
+                Entry::Recording { .. } => last = 0,
+                Entry::Interruption { at_us } => {
+                    assert!(at_us >= last, "time goes on");
+                    last = at_us;
+                }
+                Entry::Message(seen) => {
+                    assert!(seen.at_us >= last, "time goes on");
+                    last = seen.at_us;
+                    let at = usize::try_from(reader.payload_at()).unwrap_or(usize::MAX);
+                    let payload = file.get(at..at.saturating_add(seen.payload.len()));
+                    assert_eq!(payload, Some(&seen.payload[..]), "the payload is where it is said to be");
+                }
+            }
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub use read::TraceReader;
 pub use write::TraceWriter;
 
 const MAGIC_WITHOUT_VERSION: [u8; 6] = *b"LSTRCE";
-const MAGIC: [u8; 8] = *b"LSTRCE01";
+pub(crate) const MAGIC: [u8; 8] = *b"LSTRCE01";
 const VERSION: u32 = 1;
 
 const RECORDING: u8 = 1;
