@@ -95,7 +95,8 @@ fn report(folder: &Path, more: &[&str]) -> Value {
 }
 
 #[test]
-fn stations_of_both_versions_and_every_quality_of_service_get_into_mosquitto_by_certificate_and_password() {
+fn stations_of_both_versions_and_every_quality_of_service_get_into_mosquitto_by_certificate_and_password()
+ {
     let folder = tempfile::tempdir().unwrap();
     let dir = certificates(folder.path());
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
@@ -121,7 +122,16 @@ fn stations_of_both_versions_and_every_quality_of_service_get_into_mosquitto_by_
     let target = format!("mqtts://localhost:{}", broker.port);
     let (ca, certificate) = (file("ca.crt"), file("bs0001.crt"));
     let key = file("bs0001.key");
-    let tls = ["--target", &target, "--ca", &ca, "--client-certificate", &certificate, "--client-key", &key];
+    let tls = [
+        "--target",
+        &target,
+        "--ca",
+        &ca,
+        "--client-certificate",
+        &certificate,
+        "--client-key",
+        &key,
+    ];
     let user = ["--user", "fleet", "--password-file", "password"];
     for version in ["3.1.1", "5"] {
         for qos in ["0", "1", "2"] {
@@ -141,7 +151,8 @@ fn stations_of_both_versions_and_every_quality_of_service_get_into_mosquitto_by_
     std::fs::write(folder.path().join("password"), "sesame\n").unwrap();
     let bare = ["--target", target.as_str(), "--ca", ca.as_str()];
     for (version, bad) in [("3.1.1", [&tls[..], &user].concat()), ("5", bare.to_vec())] {
-        let mut words = vec!["simulate", "--stations", "1", "--for", "1s", "--drain", "0s", "--mqtt", version];
+        let mut words =
+            vec!["simulate", "--stations", "1", "--for", "1s", "--drain", "0s", "--mqtt", version];
         words.extend(bad);
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         let (output, said) = run(folder.path(), &words);
@@ -281,7 +292,8 @@ fn batches(trace: &Path) -> u64 {
 }
 
 #[test]
-fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devices_by_other_names() {
+fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devices_by_other_names()
+{
     let folder = tempfile::tempdir().unwrap();
     let data = |name: &str| {
         let data = folder.path().join(name);
@@ -312,9 +324,9 @@ fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devi
     assert!(end.contains(" messages, ") && end.contains("; 0 interruptions"), "{end}");
 
     let play = |more: &[&str]| {
-        let played = ["simulate", "--trace", "trace", "--target", &two, "--speed", "20", "--json", "-"];
-        let output =
-            loushan().current_dir(folder.path()).args(played).args(more).output().unwrap();
+        let played =
+            ["simulate", "--trace", "trace", "--target", &two, "--speed", "20", "--json", "-"];
+        let output = loushan().current_dir(folder.path()).args(played).args(more).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -327,14 +339,19 @@ fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devi
     assert_eq!(stored(&second).len(), 2 * original.len());
     for ledger in ["as-it-was", "renamed"] {
         let target = format!("http://{}", second.http);
-        let (passed, said) = support::run(loushan().current_dir(folder.path()).args([
-            "audit", "--ledger", ledger, "--target", &target,
-        ]));
+        let (passed, said) = support::run(
+            loushan()
+                .current_dir(folder.path())
+                .args(["audit", "--ledger", ledger, "--target", &target]),
+        );
         assert!(passed, "{ledger}:\n{said}");
     }
-    let (outlined, said) = support::run(
-        loushan().current_dir(folder.path()).args(["simulate", "--trace", "trace", "--dry-run"]),
-    );
+    let (outlined, said) = support::run(loushan().current_dir(folder.path()).args([
+        "simulate",
+        "--trace",
+        "trace",
+        "--dry-run",
+    ]));
     assert!(outlined && said.contains("clients      2\n"), "{said}");
 }
 
@@ -354,7 +371,17 @@ fn a_fleet_in_processes_that_is_stopped_by_a_signal_stops_them_all_and_makes_one
     let target = format!("mqtt://{}", service.mqtt);
     for signal in [Signal::INT, Signal::TERM] {
         let fleet = loushan()
-            .args(["simulate", "--target", &target, "--stations", "6", "--rate", "300", "--ramp", "0s"])
+            .args([
+                "simulate",
+                "--target",
+                &target,
+                "--stations",
+                "6",
+                "--rate",
+                "300",
+                "--ramp",
+                "0s",
+            ])
             .args(["--processes", "3", "--source", "127.0.0.2-127.0.0.4", "--json", "-"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -370,12 +397,17 @@ fn a_fleet_in_processes_that_is_stopped_by_a_signal_stops_them_all_and_makes_one
         assert!(output.status.success(), "{signal:?}: {errors}");
         let report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|e| panic!("{signal:?}: {e}: {errors}"));
-        assert_eq!((report["processes"].as_u64(), report["counts"]["stations"].as_u64()), (Some(3), Some(6)));
+        assert_eq!(
+            (report["processes"].as_u64(), report["counts"]["stations"].as_u64()),
+            (Some(3), Some(6))
+        );
         assert_eq!(report["counts"]["batches_sent"], report["counts"]["batches_acked"], "{report}");
         for process in processes {
             assert!(!Path::new(&format!("/proc/{process}")).exists(), "{process} is still there");
         }
-        wait_for("all stations to be gone", || (service.metric("loushan_connections") < 1.0).then_some(()));
+        wait_for("all stations to be gone", || {
+            (service.metric("loushan_connections") < 1.0).then_some(())
+        });
     }
 }
 

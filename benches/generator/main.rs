@@ -9,6 +9,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss, clippy::print_stdout)]
 
 #[path = "../end_to_end/load.rs"]
+#[allow(dead_code)] // each bench uses a part of this
 mod load;
 mod null;
 
@@ -23,11 +24,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 const PAYLOAD_BYTES: usize = 120;
 
 /// Runs a generator on a thread of its own, and prints a line about it.
-fn measured(
-    what: &str,
-    publishes: usize,
-    generate: impl FnOnce() -> (Duration, Duration) + Send,
-) {
+fn measured(what: &str, publishes: usize, generate: impl FnOnce() -> (Duration, Duration) + Send) {
     let (wall, used) = std::thread::scope(|scope| scope.spawn(generate).join().unwrap());
     let per_s = |time: Duration| publishes as f64 / time.as_secs_f64();
     println!(
@@ -123,7 +120,8 @@ fn main() {
     let target = format!("mqtt://127.0.0.1:{port}");
     for (version, version_name) in testing::VERSIONS {
         for qos in testing::QUALITIES {
-            let what = format!("the fleet's connections, MQTT {version_name}, QoS {}", qos.number());
+            let what =
+                format!("the fleet's connections, MQTT {version_name}, QoS {}", qos.number());
             let flood = testing::Flood {
                 target: target.clone(),
                 clients: load.clients,

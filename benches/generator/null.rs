@@ -80,7 +80,11 @@ async fn connection(mut stream: TcpStream, seen: Arc<AtomicU64>) {
             match input[at] >> 4 {
                 1 => {
                     version = body[6];
-                    out.extend_from_slice(if version == 5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] });
+                    out.extend_from_slice(if version == 5 {
+                        &[0x20, 3, 0, 0, 0]
+                    } else {
+                        &[0x20, 2, 0, 0]
+                    });
                 }
                 3 => {
                     publishes += 1;

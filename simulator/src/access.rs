@@ -121,8 +121,10 @@ impl Entrance {
         };
         let passwords = options.passwords_file.as_deref().map(passwords).transpose()?;
         if !tls {
-            let tls_keys =
-                [("client_certificate", &options.client_certificate), ("client_key", &options.client_key)];
+            let tls_keys = [
+                ("client_certificate", &options.client_certificate),
+                ("client_key", &options.client_key),
+            ];
             if let Some((key, _)) = tls_keys.iter().find(|(_, value)| value.is_some()) {
                 return Err(plainly(key, "is for TLS; give a target mqtts://HOST:PORT"));
             }
@@ -133,7 +135,8 @@ impl Entrance {
         let roots = if tls { Some(Arc::new(roots(options)?)) } else { None };
         let mut entrance =
             Self { options: options.clone(), password, passwords, roots, shared: None };
-        let own = entrance.options.client_certificate.as_deref().is_some_and(|c| c.contains(STATION));
+        let own =
+            entrance.options.client_certificate.as_deref().is_some_and(|c| c.contains(STATION));
         if tls && !own {
             entrance.shared = entrance.tls("")?;
         }
@@ -176,15 +179,21 @@ impl Entrance {
         let options = &self.options;
         let config = match (&options.client_certificate, &options.client_key) {
             (None, None) => config.with_no_client_auth(),
-            (Some(_), None) => return Err(plainly("client_key", "is missing beside client_certificate")),
-            (None, Some(_)) => return Err(plainly("client_certificate", "is missing beside client_key")),
+            (Some(_), None) => {
+                return Err(plainly("client_key", "is missing beside client_certificate"));
+            }
+            (None, Some(_)) => {
+                return Err(plainly("client_certificate", "is missing beside client_key"));
+            }
             (Some(certificate), Some(key)) => {
                 let path = PathBuf::from(certificate.replace(STATION, name));
                 let chain = certificates("client_certificate", &path)?;
                 let path = PathBuf::from(key.replace(STATION, name));
                 let key = PrivateKeyDer::from_pem_file(&path)
                     .map_err(|e| wrong("client_key", &path, format!("no key in PEM: {e}")))?;
-                config.with_client_auth_cert(chain, key).map_err(|e| wrong("client_key", &path, e))?
+                config
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|e| wrong("client_key", &path, e))?
             }
         };
         Ok(Some(Arc::new(config)))
@@ -229,7 +238,8 @@ fn passwords(path: &Path) -> Result<HashMap<String, Secret>, AccessError> {
             continue;
         }
         // The line itself is not told: it holds a password.
-        let Some((name, password)) = line.split_once(':').filter(|(name, _)| !name.is_empty()) else {
+        let Some((name, password)) = line.split_once(':').filter(|(name, _)| !name.is_empty())
+        else {
             let what = format!("line {number} is not NAME:PASSWORD");
             return Err(wrong("passwords_file", path, what));
         };
@@ -293,7 +303,10 @@ mod tests {
         let bad = path("bad", "bs0001 hunter2\n");
         let options = AccessOptions { passwords_file: Some(bad.clone()), ..none.clone() };
         let error = said(&options, false);
-        assert!(error.contains("line 1 is not NAME:PASSWORD") && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.contains("line 1 is not NAME:PASSWORD") && !error.contains("hunter2"),
+            "{error}"
+        );
         let both = AccessOptions { password_file: Some(bad.clone()), ..options };
         assert!(said(&both, false).contains("give one of them"), "{}", said(&both, false));
         let empty = AccessOptions { password_file: Some(path("empty", "\n")), ..none.clone() };

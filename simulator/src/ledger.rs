@@ -50,10 +50,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use parking_lot::Mutex;
 use crate::block;
 pub use crate::station::Meant;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 
 mod read;
 mod record;

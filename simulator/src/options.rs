@@ -275,7 +275,8 @@ impl FleetOptions {
                 faults.push("map_identities is for traces; give --trace FILE".to_owned());
             }
             Some(_) if self.rate.is_some() => faults.push(
-                "a rate is given and a trace, which has its own; give --speed to play it faster".to_owned(),
+                "a rate is given and a trace, which has its own; give --speed to play it faster"
+                    .to_owned(),
             ),
             Some(_) if !(0.001..=1e6).contains(&self.tempo) => {
                 faults.push(format!("speed is {}; give 0.001 to 1000000", self.tempo));

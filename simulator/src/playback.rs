@@ -19,7 +19,7 @@ use bytes::Bytes;
 use loushan_schemas::ids::StationId;
 use loushan_schemas::topic::{Channel, Topic, TopicError};
 
-use crate::fault::{Fault, FaultCounts};
+use crate::fault::FaultCounts;
 use crate::options::{Qos, Share};
 use crate::station::Batch;
 use crate::trace::{Entry, TraceError, TraceReader};
@@ -134,7 +134,8 @@ pub(crate) fn tapes(
     let renaming = options.map_identities.map(Renaming);
     let tape = |(name, heap): (Arc<str>, Heap)| {
         let station = heap.station.clone();
-        let renamed = |station: &StationId| renaming.map_or(station.clone(), |r| r.station(station));
+        let renamed =
+            |station: &StationId| renaming.map_or(station.clone(), |r| r.station(station));
         let topic = |(topic, channel): (Arc<str>, Option<Channel>)| {
             let parsed = Topic::parse(&topic).ok();
             let new = parsed.map(|t| Topic { station: renamed(&t.station), ..t }.to_string());
@@ -154,7 +155,8 @@ pub(crate) fn tapes(
             failed: None,
         }
     };
-    let tapes = (1..).zip(heaps).filter(|(number, _)| share.has(*number)).map(|(_, heap)| tape(heap));
+    let tapes =
+        (1..).zip(heaps).filter(|(number, _)| share.has(*number)).map(|(_, heap)| tape(heap));
     Ok(tapes.collect())
 }
 
@@ -268,7 +270,7 @@ impl Tape {
             meant: meaning.meant.into(),
             beside: meaning.beside,
             again: false,
-            faults: [0; Fault::COUNT] as FaultCounts,
+            faults: FaultCounts::default(),
             ledger_id: Arc::new(OnceLock::new()),
         })
     }

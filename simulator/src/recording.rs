@@ -109,10 +109,8 @@ pub async fn record(
         window: WINDOW,
         most_bytes: MESSAGE_BYTES,
     };
-    let failed = |why: &LinkError| RecordError::Connect {
-        target: target.to_string(),
-        why: why.to_string(),
-    };
+    let failed =
+        |why: &LinkError| RecordError::Connect { target: target.to_string(), why: why.to_string() };
     let mut tape = Recorder {
         writer: TraceWriter::begin(&options.out, unix_ms())?,
         begun: Instant::now(),

@@ -175,7 +175,11 @@ impl fmt::Display for Summary {
             s.counts.unacknowledged()
         )?;
         if s.counts.unpromised > 0 {
-            writeln!(f, "  at QoS 0           {} batches, which nobody acknowledges", s.counts.unpromised)?;
+            writeln!(
+                f,
+                "  at QoS 0           {} batches, which nobody acknowledges",
+                s.counts.unpromised
+            )?;
         }
         writeln!(
             f,

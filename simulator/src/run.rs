@@ -80,8 +80,7 @@ impl Fleet {
             .chain(more)
             .map(Target::parse)
             .collect::<Result<_, _>>()?;
-        let entrance =
-            Entrance::read(&options.access, targets.iter().any(|target| target.tls))?;
+        let entrance = Entrance::read(&options.access, targets.iter().any(|target| target.tls))?;
         let records = fleet::stations(options.seed, options.stations)?;
         if let Some(path) = &options.stations_csv {
             let failed = |source| FleetError::StationsCsv { path: path.clone(), source };

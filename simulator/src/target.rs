@@ -33,7 +33,9 @@ pub enum TargetError {
     #[error("the target is not a URL ({0}); give one like mqtt://127.0.0.1:1883")]
     Url(url::ParseError),
     /// A scheme that is not spoken.
-    #[error("the target's scheme {0:?} is not spoken; give mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS")]
+    #[error(
+        "the target's scheme {0:?} is not spoken; give mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS"
+    )]
     Scheme(String),
     /// No host in it.
     #[error("the target names no host; give mqtt://HOST:PORT")]
@@ -86,7 +88,10 @@ mod tests {
         assert_eq!(target.user.as_deref(), Some("ops"));
         assert_eq!(target.password.as_ref().unwrap().word(), "secret@x");
         let tls = Target::parse("mqtts://broker.example").unwrap();
-        assert_eq!((tls.port, tls.tls, tls.to_string().as_str()), (8883, true, "mqtts://broker.example:8883"));
+        assert_eq!(
+            (tls.port, tls.tls, tls.to_string().as_str()),
+            (8883, true, "mqtts://broker.example:8883")
+        );
         assert!(!format!("{target:?}").contains("secret"));
         assert_eq!(target.to_string(), "mqtt://broker.example:1883");
         assert_eq!(Target::parse("mqtt://[::1]:1").unwrap().host, "[::1]");

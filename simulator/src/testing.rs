@@ -16,7 +16,8 @@ use crate::trace::{Entry, TraceReader};
 pub mod many;
 
 /// The MQTT versions with their names.
-pub const VERSIONS: [(MqttVersion, &str); 2] = [(MqttVersion::V311, "3.1.1"), (MqttVersion::V5, "5")];
+pub const VERSIONS: [(MqttVersion, &str); 2] =
+    [(MqttVersion::V311, "3.1.1"), (MqttVersion::V5, "5")];
 /// The qualities of service.
 pub const QUALITIES: [Qos; 3] = Qos::ALL;
 
@@ -129,7 +130,11 @@ pub fn trace(bytes: &[u8]) {
                     last = seen.at_us;
                     let at = usize::try_from(reader.payload_at()).unwrap_or(usize::MAX);
                     let payload = file.get(at..at.saturating_add(seen.payload.len()));
-                    assert_eq!(payload, Some(&seen.payload[..]), "the payload is where it is said to be");
+                    assert_eq!(
+                        payload,
+                        Some(&seen.payload[..]),
+                        "the payload is where it is said to be"
+                    );
                 }
             }
         }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use loushan_simulator::AccessOptions;
 use loushan_simulator::options::{MqttVersion, Qos};
 use loushan_simulator::recording::{RecordError, RecordOptions, record};
-use loushan_simulator::AccessOptions;
 
 use super::{Failure, block_on, events, signals, simulate};
 

@@ -46,7 +46,10 @@ impl Http {
     ) -> Result<Self, AuditError> {
         let bad = || AuditError::Target(address.chars().take(100).collect());
         let url = Url::parse(address).map_err(|_| bad())?;
-        if url.host_str().is_none_or(str::is_empty) || url.query().is_some() || url.fragment().is_some() {
+        if url.host_str().is_none_or(str::is_empty)
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
             return Err(bad());
         }
         let mut config = ureq::Agent::config_builder()
@@ -56,7 +59,9 @@ impl Http {
         match (url.scheme(), tls) {
             ("http", _) => {}
             ("https", Some(tls)) => config = config.tls_config(tls),
-            ("https", None) => return Err(AuditError::Untrusted(address.chars().take(100).collect())),
+            ("https", None) => {
+                return Err(AuditError::Untrusted(address.chars().take(100).collect()));
+            }
             _ => return Err(bad()),
         }
         let base = address.trim_end_matches('/').to_owned();
@@ -84,24 +89,6 @@ impl Http {
         self.body(path, request.call())
     }
 
-    /// The body of a POST, as it comes.
-    pub(super) fn post(
-        &self,
-        path: &str,
-        parameters: &[(&str, &str)],
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Result<impl Read + use<>, AuditError> {
-        let mut request = self.agent.post(self.url(path)).query_pairs(parameters.iter().copied());
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization.word());
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.body(path, request.send(body))
-    }
-
     fn body(
         &self,
         path: &str,
@@ -116,7 +103,8 @@ impl Http {
         let mut text = Vec::new();
         // What of it does not come is not missed: the status says the most.
         drop((&mut body).take(ERROR_BYTES).read_to_end(&mut text));
-        let text: String = String::from_utf8_lossy(&text).trim().chars().take(ERROR_CHARS).collect();
+        let text: String =
+            String::from_utf8_lossy(&text).trim().chars().take(ERROR_CHARS).collect();
         let remedy = match status.as_u16() {
             401 | 403 => "; give a token with --token-file, or --user with --password-file",
             _ => "",

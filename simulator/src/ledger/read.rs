@@ -5,10 +5,10 @@ use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::Blocks;
-use crate::code::Bytes;
 use super::record::{Base, Names, Record, decode};
 use super::{BLOCK_BYTES, LedgerError, MAGIC, MAGIC_WITHOUT_VERSION, VERSION};
+use crate::block::Blocks;
+use crate::code::Bytes;
 
 /// Reads a ledger from its beginning, in the memory of one block.
 #[derive(Debug)]
@@ -78,7 +78,10 @@ impl LedgerReader {
         let record = decode(self.base, &mut self.next_id, &mut self.names, &mut rest);
         self.at = self.body.len() - rest.0.len();
         // The block's checksum is right, so this is no tear: whoever wrote it knew more than we do.
-        record.ok_or_else(|| LedgerError::Unknown { path: self.path.clone(), at: self.blocks.whole() })
+        record.ok_or_else(|| LedgerError::Unknown {
+            path: self.path.clone(),
+            at: self.blocks.whole(),
+        })
     }
 
     fn next_block(&mut self) -> Result<bool, LedgerError> {

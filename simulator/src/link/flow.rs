@@ -90,7 +90,9 @@ impl Flow {
                 self.used -= 1;
                 Ok(())
             }
-            _ => Err(LinkError(format!("the server sent a {what} of packet id {id} that nothing waits for"))),
+            _ => Err(LinkError(format!(
+                "the server sent a {what} of packet id {id} that nothing waits for"
+            ))),
         }
     }
 
@@ -108,7 +110,9 @@ impl Flow {
                 *found = Exchange::Released;
                 Ok(true)
             }
-            _ => Err(LinkError(format!("the server sent a PUBREC of packet id {id} that nothing waits for"))),
+            _ => Err(LinkError(format!(
+                "the server sent a PUBREC of packet id {id} that nothing waits for"
+            ))),
         }
     }
 

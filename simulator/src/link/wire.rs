@@ -73,7 +73,11 @@ const fn qos5(qos: Qos) -> v5::QoS {
 
 impl Wire {
     /// The next packet, if it is there as a whole.
-    pub(super) fn read(self, input: &mut BytesMut, most: usize) -> Result<Option<Heard>, LinkError> {
+    pub(super) fn read(
+        self,
+        input: &mut BytesMut,
+        most: usize,
+    ) -> Result<Option<Heard>, LinkError> {
         match self.0 {
             MqttVersion::V311 => match v4::v4::Packet::read(input, most) {
                 Ok(packet) => heard4(packet).map(Some),
@@ -115,7 +119,8 @@ impl Wire {
                 let connect = v4::v4::Connect {
                     keep_alive,
                     last_will: options.will.as_ref().map(will),
-                    login: login.map(|login| v4::v4::Login::new(&*login.user, login.password.word())),
+                    login: login
+                        .map(|login| v4::v4::Login::new(&*login.user, login.password.word())),
                     ..v4::v4::Connect::new(client_id)
                 };
                 connect.write(out).map(drop).map_err(bad)
@@ -283,7 +288,8 @@ fn heard5(packet: v5::v5::Packet) -> Result<Heard, LinkError> {
             },
         },
         Packet::SubAck(ack) => {
-            let failed = |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
+            let failed =
+                |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
             let refused = ack.return_codes.iter().filter(failed).count();
             Heard::Subscribed { pkid: ack.pkid, refused }
         }

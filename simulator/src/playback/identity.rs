@@ -47,9 +47,14 @@ impl Renaming {
     }
 
     /// A payload with other names in it; `None` if it cannot be read that far.
-    pub(super) fn payload(self, channel: Channel, station: &StationId, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn payload(
+        self,
+        channel: Channel,
+        station: &StationId,
+        bytes: &[u8],
+    ) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(bytes.len() + 32);
-        let mut session = |bytes: [u8; 4]| self.session(u32::from_le_bytes(bytes)).to_le_bytes();
+        let session = |bytes: [u8; 4]| self.session(u32::from_le_bytes(bytes)).to_le_bytes();
         match channel {
             Channel::Telemetry | Channel::Alarm | Channel::Replay => {
                 let new = self.station(station);
@@ -61,9 +66,11 @@ impl Renaming {
                     (3, Value::Fixed32(was)) => Some(fixed32_field(3, session(was), out)),
                     (7, Value::Bytes(reading)) => {
                         let mut inner = Vec::with_capacity(reading.len());
-                        each_field(reading, &mut inner, |field, value, out| match (field, value) {
-                            (1, Value::Fixed64(was)) => Some(self.imei_field(1, was, out)),
-                            _ => Some(false),
+                        each_field(reading, &mut inner, |field, value, out| {
+                            match (field, value) {
+                                (1, Value::Fixed64(was)) => Some(self.imei_field(1, was, out)),
+                                _ => Some(false),
+                            }
                         })?;
                         bytes_field(7, &inner, out);
                         Some(true)

@@ -6,7 +6,7 @@ use std::path::Path;
 use loushan_schemas::topic::Channel;
 
 use super::*;
-use crate::fault::FaultRates;
+use crate::fault::{Fault, FaultRates};
 use crate::options::FleetOptions;
 use crate::station::{Meant, Setting, Station};
 use crate::trace::TraceWriter;
@@ -82,12 +82,18 @@ fn a_trace_played_as_it_is_means_what_its_stations_meant() {
         let options = TraceOptions { path, speed: 2.0, map_identities: None };
         let mut all = played(&options);
         let (topic, other) = all.pop().unwrap();
-        assert_eq!((topic.as_str(), &other.payload[..], other.retain), ("plans/today", &b"x"[..], true));
+        assert_eq!(
+            (topic.as_str(), &other.payload[..], other.retain),
+            ("plans/today", &b"x"[..], true)
+        );
         assert_eq!((other.qos, other.meant.len()), (Some(Qos::AtMostOnce), 0));
         assert_eq!(by_payload(&all), by_payload(&recorded));
         let first = recorded[0].1.due;
         for ((_, played), (_, recorded)) in all.iter().zip(&recorded) {
-            assert!((played.due - first - (recorded.due - first) / 2).abs() <= first / 1000, "half the time");
+            assert!(
+                (played.due - first - (recorded.due - first) / 2).abs() <= first / 1000,
+                "half the time"
+            );
             assert_eq!(played.qos, Some(Qos::ExactlyOnce));
         }
     }
@@ -98,9 +104,8 @@ fn mapped_identities_are_others_and_the_same_for_the_same_number() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
     let recorded = recorded(&path, true);
-    let with = |map_identities| {
-        played(&TraceOptions { path: path.clone(), speed: 1.0, map_identities })
-    };
+    let with =
+        |map_identities| played(&TraceOptions { path: path.clone(), speed: 1.0, map_identities });
     let known = |batches: &[(String, Batch)]| -> BTreeSet<(u64, u32, u64)> {
         let readings = batches.iter().flat_map(|(_, batch)| batch.meant.iter());
         readings.filter(|m| m.imei != 0).map(|m| (m.imei, m.boot_epoch, m.seq)).collect()
@@ -117,7 +122,8 @@ fn mapped_identities_are_others_and_the_same_for_the_same_number() {
     assert!(sessions(&one).is_disjoint(&sessions(&other)));
     assert!(one.iter().filter(|(t, _)| t.starts_with("nb1/")).all(|(t, _)| t.contains("-1/")));
     // Good ones stay good, bad ones bad.
-    let good = |batches: &[(String, Batch)]| batches.iter().filter(|(_, b)| !b.meant.is_empty()).count();
+    let good =
+        |batches: &[(String, Batch)]| batches.iter().filter(|(_, b)| !b.meant.is_empty()).count();
     assert_eq!(good(&one), good(&recorded));
     assert!(one.iter().all(|(_, batch)| batch.channel != Channel::Command));
 }

@@ -259,7 +259,11 @@ impl fmt::Display for Report {
             c.unacknowledged()
         )?;
         if c.unpromised > 0 {
-            writeln!(f, "  at QoS 0           {} batches, which nobody acknowledges", c.unpromised)?;
+            writeln!(
+                f,
+                "  at QoS 0           {} batches, which nobody acknowledges",
+                c.unpromised
+            )?;
         }
         writeln!(
             f,

@@ -381,7 +381,9 @@ const PLAIN: &[Plain] = &[
 const SOURCES: u32 = 4096;
 
 fn sources(text: &str) -> Result<Vec<IpAddr>, String> {
-    let wanted = || format!("give an address of this machine, or up to {SOURCES} such as 127.0.0.2-127.0.0.9");
+    let wanted = || {
+        format!("give an address of this machine, or up to {SOURCES} such as 127.0.0.2-127.0.0.9")
+    };
     let Some((first, last)) = text.split_once('-') else {
         return text.parse().map(|address| vec![address]).map_err(|_| wanted());
     };

@@ -100,15 +100,22 @@ fn every_key_has_a_flag_of_its_own_and_can_be_set() {
 #[test]
 fn sources_are_an_address_or_a_range_that_is_not_too_long() {
     let sources = |text| Plan::of(&[said(&[("source", text)])]).map(|plan| plan.fleet.sources);
-    let shown = |text| -> Vec<String> {
-        sources(text).unwrap().iter().map(ToString::to_string).collect()
-    };
+    let shown =
+        |text| -> Vec<String> { sources(text).unwrap().iter().map(ToString::to_string).collect() };
     assert_eq!(shown("127.0.0.9"), ["127.0.0.9"]);
-    assert_eq!(shown("127.0.0.254-127.0.1.1"), ["127.0.0.254", "127.0.0.255", "127.0.1.0", "127.0.1.1"]);
+    assert_eq!(
+        shown("127.0.0.254-127.0.1.1"),
+        ["127.0.0.254", "127.0.0.255", "127.0.1.0", "127.0.1.1"]
+    );
     assert_eq!(shown("::1"), ["::1"]);
-    for bad in ["", "127.0.0.2-127.0.0.1", "127.0.0.1-", "localhost", "0.0.0.0-255.255.255.255", "::1-::2"] {
+    for bad in
+        ["", "127.0.0.2-127.0.0.1", "127.0.0.1-", "localhost", "0.0.0.0-255.255.255.255", "::1-::2"]
+    {
         let error = sources(bad).unwrap_err().to_string();
-        assert!(error.contains("source is") && error.contains("such as 127.0.0.2-127.0.0.9"), "{bad}: {error}");
+        assert!(
+            error.contains("source is") && error.contains("such as 127.0.0.2-127.0.0.9"),
+            "{bad}: {error}"
+        );
     }
 }
 

@@ -37,17 +37,17 @@ pub fn write(path: &Path, readings: u64) -> Result<(), LedgerError> {
             LedgerReading { marks, ..meant(n).into() }
         };
         let id = ledger.batch(&BatchRecord {
-                id: 0,
-                station: format!("bs{:04}", batch % 500).into(),
-                session: 7,
-                seq: batch / 500,
-                channel: Channel::Telemetry,
-                payload_digest: u128::from(batch),
-                promised: true,
-                due_ms: START_MS + (batch / 10).cast_signed(),
-                sent_ms: START_MS + (batch / 10).cast_signed() + 3,
-                readings: (batch * BATCH..(batch + 1) * BATCH).map(of).collect(),
-            })?;
+            id: 0,
+            station: format!("bs{:04}", batch % 500).into(),
+            session: 7,
+            seq: batch / 500,
+            channel: Channel::Telemetry,
+            payload_digest: u128::from(batch),
+            promised: true,
+            due_ms: START_MS + (batch / 10).cast_signed(),
+            sent_ms: START_MS + (batch / 10).cast_signed() + 3,
+            readings: (batch * BATCH..(batch + 1) * BATCH).map(of).collect(),
+        })?;
         ledger.acknowledged(id, START_MS + 9, false)?;
     }
     ledger.flush()
