@@ -47,7 +47,7 @@ fn what_the_document_says_can_be_typed_and_a_condition_decides_the_exit_code() {
     std::fs::create_dir(&data).unwrap();
     let service = Service::start(&data);
     let commands = commands(&service.mqtt.to_string());
-    assert_eq!(commands.len(), 4, "{commands:?}");
+    assert_eq!(commands.len(), 6, "{commands:?}");
     for words in &commands {
         let (output, said) = run(folder.path(), words);
         assert!(output.status.success(), "{words:?}\n{said}");

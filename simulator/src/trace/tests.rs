@@ -172,4 +172,8 @@ fn version_1_is_these_bytes() {
 }
 
 /// A new one goes with another [`VERSION`].
-const GOLDEN: &str = "";
+const GOLDEN: &str = concat!(
+    "4c535452434530310a0000009ace8660820f82780001006c50c4a001000032000000e14cc555f936c8e100020b",
+    "6e62312f612f622f752f7413e0c65b00020102020d6e62312f612f622f73746174656364010003000001ff04bc",
+    "c11e",
+);
