@@ -6,6 +6,7 @@ use std::path::Path;
 
 use loushan_broker::fuzzing as broker;
 use loushan_ingest::fuzzing as ingest;
+use loushan_simulator::testing as simulator;
 
 /// Runs a target over its corpus; a panic names the file.
 fn replay(target: &str, run: fn(&[u8])) {
@@ -54,4 +55,9 @@ fn damaged_logs_open_without_inventing_a_frame_and_the_same_the_next_time() {
 #[test]
 fn configurations_are_read_or_refused_and_show_no_secret() {
     replay("config", ingest::config);
+}
+
+#[test]
+fn traces_are_read_up_to_what_is_not_whole_or_refused() {
+    replay("trace", simulator::trace);
 }

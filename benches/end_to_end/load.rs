@@ -29,6 +29,9 @@ pub(crate) struct Outcome {
     pub publishes: usize,
     /// From the first publish to the last acknowledgement.
     pub elapsed: Duration,
+    /// Of the processor, of the generator's thread in that time.
+    #[allow(dead_code)] // each bench uses a part of this
+    pub used: Duration,
     /// From handing a publish to the socket to reading its acknowledgement, in microseconds.
     pub latency_us: Histogram<u64>,
 }
@@ -49,7 +52,7 @@ pub(crate) fn run(load: &Load, address: SocketAddr) -> Outcome {
         for client in 0..load.clients {
             ready.push((connect(address, client).await, encode(load, client, each)));
         }
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), processor());
         let tasks: Vec<_> = ready
             .into_iter()
             .map(|(socket, packets)| tokio::spawn(publish(socket, packets, load.window)))
@@ -58,8 +61,58 @@ pub(crate) fn run(load: &Load, address: SocketAddr) -> Outcome {
         for task in tasks {
             latency_us.add(task.await.unwrap()).unwrap();
         }
-        Outcome { publishes: each * load.clients, elapsed: started.elapsed(), latency_us }
+        let used = processor().saturating_sub(before);
+        Outcome { publishes: each * load.clients, elapsed: started.elapsed(), used, latency_us }
     })
+}
+
+/// How much processor time this thread has had.
+pub(crate) fn processor() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// The same at QoS 0, which nobody acknowledges: how long until the last byte was handed over, and of the
+/// processor.
+#[allow(dead_code)] // each bench uses a part of this
+pub(crate) fn run_qos_0(load: &Load, address: SocketAddr) -> (Duration, Duration) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let each = load.publishes / load.clients;
+        let mut ready = Vec::new();
+        for client in 0..load.clients {
+            let packets = encode(load, client, each).into_iter().map(at_qos_0);
+            ready.push((connect(address, client).await, packets.collect::<Vec<_>>()));
+        }
+        let (started, before) = (Instant::now(), processor());
+        let window = load.window;
+        let send = move |(mut socket, packets): (TcpStream, Vec<Vec<u8>>)| async move {
+            for packets in packets.chunks(window) {
+                socket.write_all(&packets.concat()).await.unwrap();
+            }
+        };
+        let tasks: Vec<_> = ready.into_iter().map(|client| tokio::spawn(send(client))).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        (started.elapsed(), processor().saturating_sub(before))
+    })
+}
+
+/// A packet without its packet id.
+fn at_qos_0(packet: Vec<u8>) -> Vec<u8> {
+    let topic = packet.windows(4).position(|four| four == b"nb1/").unwrap();
+    let end = topic + usize::from(u16::from_be_bytes([packet[topic - 2], packet[topic - 1]]));
+    let mut length = packet.len() - (topic - 2) - 2;
+    let mut shorter = vec![0x30];
+    while length >= 128 {
+        shorter.push((length % 128) as u8 | 0x80);
+        length /= 128;
+    }
+    shorter.push(length as u8);
+    shorter.extend_from_slice(&packet[topic - 2..end]);
+    shorter.extend_from_slice(&packet[end + 2..]);
+    shorter
 }
 
 async fn connect(address: SocketAddr, client: usize) -> TcpStream {

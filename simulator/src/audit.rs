@@ -9,6 +9,8 @@
 //! | stored | acknowledged, one row, same digest | yes |
 //! | stored, unacknowledged | one row; the acknowledgement did not reach us, or not the ledger | yes |
 //! | not stored, unacknowledged | nothing was promised | yes |
+//! | stored, sent at QoS 0 | one row; nobody acknowledges it | yes |
+//! | not stored, sent at QoS 0 | nothing was promised: it may be missing, never doubled or altered | yes, counted |
 //! | dead-lettered, expected | made to be rejected, and was, with the reason it was made for | yes |
 //! | removed by retention | acknowledged, of a kind's day that the store lets go, and of which nothing is there | yes |
 //! | collapsed into another | acknowledged; the store keeps one reading of a device's millisecond, and has one of it | yes, counted |
@@ -19,7 +21,7 @@
 //! | dead-lettered, unexpected | rejected without cause or for another reason, or stored though it was made to be rejected | **no** |
 //! | foreign | a row or letter of which the ledger knows nothing | yes, counted |
 //!
-//! An audit that found nothing acknowledged has shown nothing and does not pass.
+//! An audit that found nothing acknowledged, and nothing of what was sent at QoS 0, has shown nothing and does not pass.
 //!
 //! # Memory
 //!
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 mod explain;
 mod gather;
+mod http;
 mod judge;
 mod report;
 mod service;
@@ -39,15 +42,18 @@ mod source;
 mod spill;
 mod victoria;
 
+pub use http::Http;
 pub use report::{AuditReport, Sums};
-pub use source::{About, Each, Keeps, Letter, Store, Stored, identity, key, key_of, moment};
+pub use service::Service;
+pub use source::{
+    About, Each, Keeps, Letter, Store, Stored, identity, key, key_of, moment, tell_rows,
+};
 pub use victoria::Victoria;
 
 use crate::ledger::LedgerError;
 use gather::{Ledgers, Letters};
 use judge::{Heaps, Judge};
 use loushan_schemas::kind::Kind;
-use service::Service;
 use source::{DAY_MS, Days};
 use spill::Spill;
 
@@ -84,6 +90,9 @@ pub enum AuditError {
     /// The target is no address.
     #[error("the target {0:?} is not an address like http://127.0.0.1:8080")]
     Target(String),
+    /// An `https://` address, and no authority that is trusted.
+    #[error("{0:?} is reached over TLS: name the authority of its certificate, in PEM, with --ca")]
+    Untrusted(String),
     /// The service does not answer as it should.
     #[error("{url}: {why}")]
     Service {
@@ -136,7 +145,7 @@ pub fn audit(ledger: &Path, target: &str) -> Result<AuditReport, AuditError> {
 /// # Errors
 /// When no verdict could be reached.
 pub fn audit_service(options: &AuditOptions, target: &str) -> Result<AuditReport, AuditError> {
-    audit_store(options, &mut Service::new(target)?)
+    audit_store(options, &mut Service::new(Http::new(target, None, None)?))
 }
 
 /// Audits ledgers against a store.

@@ -20,9 +20,9 @@ pub const STATIONS: u32 = 500;
 pub const DEVICES_PER_STATION: u32 = 20;
 /// Devices behind a station of a national network in 2020: the pilot's nominal size.
 pub const NOMINAL_DEVICES_PER_STATION: u32 = 170;
-/// Most stations of one fleet: their names have four digits.
-pub const MAX_STATIONS: u32 = 9999;
-/// Most devices of a station: serial numbers have eight digits for the fleet, four for a station.
+/// Most stations of one fleet.
+pub const MAX_STATIONS: u32 = 100_000;
+/// Most devices of a station: serial numbers have eight digits, of which a station has four.
 pub const MAX_DEVICES_PER_STATION: u32 = 9999;
 
 /// The city's districts: name, middle, and how far stations lie from it, in thousandths of a degree.
@@ -143,9 +143,10 @@ fn kind(seed: u64, index: u64) -> Kind {
 }
 
 /// IMEIs of a fleet: `86` (China), four digits of the seed, eight of the serial number, and the
-/// check digit. Another seed is another delivery of devices.
+/// check digit. Another seed is another delivery of devices; a fleet of ten thousand stations or more takes
+/// the deliveries that follow.
 fn imei(seed: u64, index: u64) -> Imei {
-    let delivery = mix(&[seed]) % 10_000;
+    let delivery = (mix(&[seed]) + index / 100_000_000) % 10_000;
     Imei::from_body(86_000_000_000_000 + delivery * 100_000_000 + index % 100_000_000)
 }
 
@@ -213,6 +214,16 @@ mod tests {
         assert_eq!(projects.len(), PROJECTS.len());
         assert!(large.iter().all(|s| (27.0..29.0).contains(&s.lat)));
         assert!(large.iter().all(|s| (105.0..108.0).contains(&s.lon)));
+    }
+
+    #[test]
+    fn the_largest_fleet_has_each_name_and_device_once() {
+        let records = stations(3, MAX_STATIONS).unwrap();
+        let plans = plan(3, &records, 1);
+        let names: BTreeSet<_> = plans.iter().map(|plan| plan.station.as_str()).collect();
+        let imeis: BTreeSet<_> = plans.iter().flat_map(|p| &p.devices).map(|d| d.imei).collect();
+        assert_eq!((names.len(), imeis.len()), (100_000, 100_000));
+        assert_eq!(plans[99_999].station.as_str(), "bs100000");
     }
 
     #[test]

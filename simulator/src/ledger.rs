@@ -15,7 +15,7 @@
 //! | type | record |
 //! |---|---|
 //! | 1 run | seed u64 · start ms i64 · shape u64 |
-//! | 2 batch | station n · session u32 · seq n · channel u8 · payload xxh3-128 u128 · due ms d(block) · sent ms d(block) · count n · readings |
+//! | 2 batch | station n · session u32 · seq n · channel u8 (+ 128 at QoS 0) · payload xxh3-128 u128 · due ms d(block) · sent ms d(block) · count n · readings |
 //! | 3 acknowledged, 4 refused | id d(block) · Unix ms d(block) |
 //! | 5 sent again | id d(block) |
 //! | 6 station, 7 fault | length u8 · name |
@@ -50,13 +50,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::block;
+pub use crate::station::Meant;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
 
-pub use crate::station::Meant;
-
-mod code;
 mod read;
 mod record;
 
@@ -68,8 +66,6 @@ use record::{Base, MARKS};
 const MAGIC_WITHOUT_VERSION: [u8; 6] = *b"LSLEDG";
 const MAGIC: [u8; 8] = *b"LSLEDG02";
 const VERSION: u32 = 2;
-/// Length and checksum.
-const HEAD_BYTES: usize = 12;
 /// Behind a full buffer comes one batch at most, and a thousand readings are 60 KB at the worst; a
 /// longer block is no block.
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -322,12 +318,10 @@ impl Ledger {
             inner.block.clear();
             return Err(LedgerError::Failed { path: self.path.clone() });
         }
-        let Some((head, body)) = inner.block.split_at_mut_checked(HEAD_BYTES) else {
+        if inner.block.is_empty() {
             return Ok(());
-        };
-        let (length, sum) = head.split_at_mut(4);
-        length.copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        sum.copy_from_slice(&xxh3_64(body).to_le_bytes());
+        }
+        block::seal(&mut inner.block);
         let written = inner.file.write_all(&inner.block);
         inner.block.clear();
         written.map_err(|source| {
@@ -342,7 +336,7 @@ impl Inner {
     fn begin(&mut self, ms: i64) {
         if self.block.is_empty() {
             self.base = Base { ms, id: self.next_id };
-            self.block.extend_from_slice(&[0; HEAD_BYTES]);
+            block::begin(&mut self.block);
             self.base.encode(&mut self.block);
         }
     }

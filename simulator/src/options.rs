@@ -1,15 +1,18 @@
 //! What a run is asked to do.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use loushan_schemas::limits::{PAST_MS, READINGS_PER_BATCH};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::access::AccessOptions;
 use crate::device::Rhythm;
 use crate::fault::{Fault, FaultRates};
 use crate::faults::DeviceFaultRates;
 use crate::fleet::{DEVICES_PER_STATION, MAX_DEVICES_PER_STATION, MAX_STATIONS, STATIONS};
+use crate::playback::TraceOptions;
 use crate::run::FleetError;
 use crate::station::Cut;
 use crate::traffic::Traffic;
@@ -26,6 +29,38 @@ pub enum MqttVersion {
     V311,
     /// 5.
     V5,
+}
+
+/// The quality of service at which batches are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Qos {
+    /// 0: sent and forgotten. Nobody acknowledges it, so nothing is promised and nothing is sent again.
+    AtMostOnce,
+    /// 1: until the PUBACK.
+    #[default]
+    AtLeastOnce,
+    /// 2: until the PUBREC, and once only as long as the connection holds.
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
+
+    /// 0, 1 or 2.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// By its number; what is above 2 does not come out of a packet.
+    pub(crate) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::AtMostOnce,
+            1 => Self::AtLeastOnce,
+            _ => Self::ExactlyOnce,
+        }
+    }
 }
 
 /// What a station does while its window is full of batches that are not acknowledged.
@@ -64,7 +99,7 @@ impl Share {
 /// `FleetOptions { rate: Some(1000), ..FleetOptions::new("mqtt://127.0.0.1:1883") }`.
 #[derive(Debug, Clone)]
 pub struct FleetOptions {
-    /// `mqtt://[user[:password]@]host[:port]`.
+    /// `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS.
     pub target: String,
     /// Further brokers of the same service; stations are dealt to all of them in turn.
     pub more_targets: Vec<String>,
@@ -92,6 +127,12 @@ pub struct FleetOptions {
     /// How many times faster than the wall clock simulated time runs. More than 1 needs a duration,
     /// and *duration × speed* of at most 7 days: the service takes no older measured times.
     pub speed: u32,
+    /// The trace to play in place of a simulated fleet.
+    pub trace: Option<PathBuf>,
+    /// How many times faster than it was recorded a trace is played.
+    pub tempo: f64,
+    /// Gives the stations, sessions and devices of a trace other names, which follow from this number.
+    pub map_identities: Option<u64>,
     /// When a batch is full: readings.
     pub batch_readings: usize,
     /// How long a batch's first reading waits at most, in simulated time: a compressed run wants a
@@ -109,6 +150,13 @@ pub struct FleetOptions {
     pub stations_csv: Option<PathBuf>,
     /// The MQTT version.
     pub mqtt_version: MqttVersion,
+    /// At which quality of service batches are published. What stations say of themselves (`state`, answers
+    /// to commands) is always at QoS 1.
+    pub qos: Qos,
+    /// Credentials and TLS.
+    pub access: AccessOptions,
+    /// The addresses that stations connect from, in turn; the kernel's choice if there are none.
+    pub sources: Vec<IpAddr>,
     /// Over how long the stations' first connects are spread.
     pub ramp: Duration,
     /// How long the end of the run waits for acknowledgements that are still due.
@@ -132,6 +180,9 @@ impl FleetOptions {
             traffic: Traffic::default(),
             schedule: Schedule::default(),
             speed: 1,
+            trace: None,
+            tempo: 1.0,
+            map_identities: None,
             batch_readings: 50,
             linger: Duration::from_secs(2),
             window: 20,
@@ -140,6 +191,9 @@ impl FleetOptions {
             ledger: None,
             stations_csv: None,
             mqtt_version: MqttVersion::default(),
+            qos: Qos::default(),
+            access: AccessOptions::default(),
+            sources: Vec::new(),
             ramp: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }
@@ -192,7 +246,8 @@ impl FleetOptions {
                 "share is {part}/{of}; give PART/OF such as 1/4, with no more parts than stations"
             ));
         }
-        if self.speed > 1 {
+        self.trace_faults(&mut faults);
+        if self.speed > 1 && self.trace.is_none() {
             match self.span_ms() {
                 None => faults.push(format!(
                     "speed is {} and no duration is given; a compressed run ends at now, so say how \
@@ -207,6 +262,34 @@ impl FleetOptions {
             }
         }
         faults
+    }
+
+    #[allow(clippy::float_cmp)] // the default, as it was written here
+    fn trace_faults(&self, faults: &mut Vec<String>) {
+        match &self.trace {
+            None if self.tempo != 1.0 => faults.push(format!(
+                "speed is {}; simulated time runs a whole number of times faster, only traces any",
+                self.tempo
+            )),
+            None if self.map_identities.is_some() => {
+                faults.push("map_identities is for traces; give --trace FILE".to_owned());
+            }
+            Some(_) if self.rate.is_some() => faults.push(
+                "a rate is given and a trace, which has its own; give --speed to play it faster"
+                    .to_owned(),
+            ),
+            Some(_) if !(0.001..=1e6).contains(&self.tempo) => {
+                faults.push(format!("speed is {}; give 0.001 to 1000000", self.tempo));
+            }
+            _ => {}
+        }
+    }
+
+    /// How the trace is played, if one is.
+    #[must_use]
+    pub fn playback(&self) -> Option<TraceOptions> {
+        let (speed, map_identities) = (self.tempo * f64::from(self.speed), self.map_identities);
+        self.trace.clone().map(|path| TraceOptions { path, speed, map_identities })
     }
 
     /// Simulated milliseconds of the whole run.
@@ -292,6 +375,6 @@ mod tests {
         };
         let faults = options.faults();
         assert_eq!(faults.len(), 3, "{faults:?}");
-        assert!(faults[0].contains("stations is 0; give 1 to 9999"));
+        assert!(faults[0].contains("stations is 0; give 1 to 100000"));
     }
 }

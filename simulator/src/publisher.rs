@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use loushan_schemas::topic::Channel;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,22 +19,25 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::clock::unix_ms;
 use crate::fault::{Fault, FaultRates};
 use crate::ledger::{BatchRecord, Ledger, LedgerError, LedgerReading};
-use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender};
-use crate::options::Schedule;
+use crate::link::{self, LinkDriver, LinkError, LinkEvent, LinkOptions, LinkSender, Message};
+use crate::options::{Qos, Schedule};
 use crate::report::{ByKind, Departure, FleetStats, KINDS};
+use crate::run::FleetError;
 use crate::seed::{Rng, Use};
 use crate::station::{Batch, Outages, Station};
 
 mod misfortune;
 mod pace;
 mod topics;
+mod voice;
 mod window;
 
 use misfortune::{Misfortune, Mishap, Stalls};
 pub(crate) use pace::Pace;
 use topics::Topics;
 pub(crate) use topics::topic;
-use window::{Held, Window};
+pub(crate) use voice::Voice;
+use window::{Held, Role, Window};
 
 /// First and longest wait before the next connect; each failure doubles it. Jitter of half of it
 /// keeps five hundred stations from coming back in step.
@@ -60,9 +62,11 @@ enum Broken {
 
 /// A station and its session.
 pub(crate) struct Publisher {
-    pub(crate) station: Station,
+    pub(crate) voice: Voice,
     pub(crate) link: LinkOptions,
     pub(crate) window: usize,
+    /// Of batches.
+    pub(crate) qos: Qos,
     pub(crate) pace: Pace,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) stats: Arc<FleetStats>,
@@ -108,9 +112,15 @@ impl Publisher {
     /// what is held unacknowledged, which the ledger says.
     ///
     /// # Errors
-    /// When the ledger cannot be written: what is not in it must not be sent.
-    pub(crate) async fn run(mut self) -> Result<(), LedgerError> {
-        let mut rng = Rng::new(Use::Publisher, &[self.seed, self.station.plan.number.into()]);
+    /// When the ledger cannot be written: what is not in it must not be sent. Or when a trace could not be
+    /// read to its end.
+    pub(crate) async fn run(mut self) -> Result<(), FleetError> {
+        self.sessions().await?;
+        self.voice.end()
+    }
+
+    async fn sessions(&mut self) -> Result<(), LedgerError> {
+        let mut rng = Rng::new(Use::Publisher, &[self.seed, self.voice.number()]);
         let window = Window::default();
         let now = Instant::now();
         let mut supply = Supply {
@@ -120,7 +130,7 @@ impl Publisher {
             away_until: now,
             ready_since: now,
         };
-        let key = [self.seed, self.station.plan.number.into()];
+        let key = [self.seed, self.voice.number()];
         let mut misfortune = Misfortune::new(&self.faults, &self.pace, &key, self.outages.clone());
         let mut half_open: Vec<HalfOpen> = Vec::new();
         let mut backoff = BACKOFF_FIRST;
@@ -130,7 +140,7 @@ impl Publisher {
         }
         loop {
             let over = supply.finished || self.stop.is_cancelled();
-            if over && window.held.lock().iter().all(|publish| publish.channel == Channel::State) {
+            if over && window.held.lock().iter().all(|publish| publish.role == Role::State) {
                 return Ok(());
             }
             half_open.retain(|link| link.until > Instant::now());
@@ -201,7 +211,7 @@ impl Publisher {
     }
 
     fn trouble(&self, what: &str, error: &LinkError) {
-        tracing::debug!(station = %self.station.plan.station, %error, "{what}");
+        tracing::debug!(station = %self.voice.name(), %error, "{what}");
         let text = format!("{what}: {error}");
         self.stats.recorder.lock().error(&text);
         self.stats.trouble(text);
@@ -218,7 +228,7 @@ impl Publisher {
         {
             let mut held = window.held.lock();
             // The birth of the last connection is of no use; this one has its own.
-            held.retain(|publish| publish.channel != Channel::State);
+            held.retain(|publish| publish.role != Role::State);
             for publish in held.iter_mut() {
                 publish.pkid = None;
                 publish.handed_over = None;
@@ -237,11 +247,16 @@ impl Publisher {
             }
         };
         // Both are polled until the first of them ends, and neither is polled again after that.
-        tokio::select! {
+        let end = tokio::select! {
             end = drive => end,
             end = self.feed(window, supply, sender) => end,
             mishap = ends.next(&pace), if !over.is_cancelled() => Err(Broken::OnPurpose(mishap)),
+        };
+        // What may have left at QoS 0 must not be sent again.
+        for event in driver.rest() {
+            window.on(event, &self.stats, self.ledger.as_deref())?;
         }
+        end
     }
 
     /// Hands over the birth, what is held, and then new batches as they are due; at the end of the run
@@ -252,32 +267,41 @@ impl Publisher {
         supply: &mut Supply,
         sender: &LinkSender,
     ) -> Result<(), Broken> {
-        let topics = Topics::of(&self.station);
-        window.held.lock().push_front(Held::state(self.state(true)));
-        self.resend(window, sender, &topics).await?;
-        sender.subscribe(topics.of_channel(Channel::Command)).await?;
+        let topics = self.voice.station().map(Topics::of).unwrap_or_default();
+        if let Some(birth) = self.state(&topics, true) {
+            window.held.lock().push_front(birth);
+        }
+        self.resend(window, sender).await?;
+        if let Some(commands) = self.voice.station().map(|s| topic(s, Channel::Command)) {
+            sender.subscribe(vec![commands], Qos::AtLeastOnce).await?;
+        }
         supply.ready_since = Instant::now();
         loop {
             let leaving = tokio::select! {
                 batch = self.next(window, supply) => batch,
                 command = window.command() => {
-                    let Some(answer) = self.station.answer(&command, unix_ms()) else { continue };
-                    let channel = Channel::CommandResult;
-                    window.held.lock().push_back(Held::answer(answer.clone()));
-                    sender.publish(topics.of_channel(channel), false, answer).await?;
+                    let Some(answer) = self.voice.answer(&command) else { continue };
+                    let topic = topics.of_channel(Channel::CommandResult).clone();
+                    let mut held = Held::own(Role::Answer, topic, answer);
+                    held.handed_over = Some(Instant::now());
+                    let message = held.message.clone();
+                    window.held.lock().push_back(held);
+                    sender.publish(message).await?;
                     continue;
                 }
             };
             let Some(leaving) = leaving else { break };
-            let held = self.hold(leaving)?;
-            let (channel, payload) = (held.channel, held.payload.clone());
+            let held = self.hold(leaving, &topics)?;
+            let message = held.message.clone();
             // Held before it is handed over: from here on it is sent, now or on the next connection.
             window.held.lock().push_back(held);
-            sender.publish(topics.of_channel(channel), false, payload).await?;
+            sender.publish(message).await?;
         }
         window.empty().await;
-        window.held.lock().push_back(Held::state(self.state(false)));
-        self.resend(window, sender, &topics).await?;
+        if let Some(death) = self.state(&topics, false) {
+            window.held.lock().push_back(death);
+        }
+        self.resend(window, sender).await?;
         window.empty().await;
         sender.disconnect().await?;
         // The other half ends when the DISCONNECT has left.
@@ -286,34 +310,30 @@ impl Publisher {
     }
 
     /// The station's `state` message of this moment.
-    fn state(&self, online: bool) -> Bytes {
-        Station::state(self.station.session, online, self.pace.simulated(Instant::now()))
+    fn state(&self, topics: &Topics, online: bool) -> Option<Held> {
+        let now = self.pace.simulated(Instant::now());
+        let payload = Station::state(self.voice.station()?.session, online, now);
+        Some(Held::own(Role::State, topics.of_channel(Channel::State).clone(), payload))
     }
 
     /// Hands over everything that is held and was not handed over on this connection.
-    async fn resend(
-        &self,
-        window: &Window,
-        sender: &LinkSender,
-        topics: &Topics,
-    ) -> Result<(), Broken> {
+    async fn resend(&self, window: &Window, sender: &LinkSender) -> Result<(), Broken> {
         loop {
-            let (channel, payload) = {
+            let message = {
                 let mut held = window.held.lock();
                 // Those in front may have been acknowledged meanwhile; the order stays.
                 let waiting = held.iter_mut().find(|publish| publish.handed_over.is_none());
                 let Some(publish) = waiting else { return Ok(()) };
                 publish.handed_over = Some(Instant::now());
-                if !matches!(publish.channel, Channel::State | Channel::CommandResult) {
+                if publish.role == Role::Batch {
                     FleetStats::add(&self.stats.redelivered, 1);
                     if let (Some(ledger), Some(id)) = (&self.ledger, publish.id) {
                         ledger.sent_again(id)?;
                     }
                 }
-                (publish.channel, publish.payload.clone())
+                publish.message.clone()
             };
-            let retain = channel == Channel::State;
-            sender.publish(topics.of_channel(channel), retain, payload).await?;
+            sender.publish(message).await?;
         }
     }
 
@@ -325,15 +345,18 @@ impl Publisher {
         }
         let stop = self.stop.clone();
         let ready = async {
-            let due = supply.next.get_or_insert_with(|| self.station.next_batch()).due;
+            if supply.next.is_none() {
+                supply.next = self.voice.next_batch();
+            }
+            let due = supply.next.as_ref()?.due;
             let meant = self.pace.wall(due) + supply.slipped;
             sleep_until(meant).await;
             let waited = window.is_full(self.window);
             window.room_for(self.window).await;
-            (due, meant, waited)
+            Some((due, meant, waited))
         };
         let ready = tokio::select! {
-            ready = ready => Some(ready),
+            ready = ready => ready,
             () = stop.cancelled() => None,
         };
         let Some((_, meant, waited)) = ready.filter(|(due, ..)| *due <= self.pace.end_ms) else {
@@ -356,7 +379,7 @@ impl Publisher {
     }
 
     /// Enters a batch into the ledger; only then may it be sent.
-    fn hold(&self, leaving: Leaving) -> Result<Held, LedgerError> {
+    fn hold(&self, leaving: Leaving, topics: &Topics) -> Result<Held, LedgerError> {
         let Leaving { batch, counts_from, lag, waited } = leaving;
         let readings = batch.meant.len() as u64;
         let mut kinds: ByKind = [0; KINDS];
@@ -367,7 +390,8 @@ impl Publisher {
         }
         let departure = Departure { kinds, faults: batch.faults, lag, waited };
         self.stats.recorder.lock().departed(&departure);
-        let id = match &self.ledger {
+        let qos = batch.qos.unwrap_or(self.qos);
+        let id = match self.ledger.as_ref().filter(|_| batch.entered) {
             None => None,
             Some(ledger) => Some(match batch.ledger_id.get() {
                 // Of the publish it repeats.
@@ -385,16 +409,18 @@ impl Publisher {
                         names.push(Fault::Outage.as_str());
                     }
                     let marks = ledger.marks(&names)?;
-                    let reading = |meant| LedgerReading { marks, ..LedgerReading::from(meant) };
+                    let expected = batch.beside;
+                    let reading = |meant| LedgerReading { meant, expected, marks };
                     let id = ledger.batch(&BatchRecord {
                         id: 0,
-                        station: self.station.plan.station.as_str().into(),
-                        session: self.station.session,
+                        station: self.voice.name().into(),
+                        session: batch.session,
                         seq: batch.seq,
                         channel: batch.channel,
                         payload_digest: xxh3_128(&batch.payload),
-                        due_ms: batch.due,
+                        due_ms: batch.base_ms,
                         sent_ms: unix_ms(),
+                        promised: qos != Qos::AtMostOnce,
                         readings: batch.meant.iter().copied().map(reading).collect(),
                     })?;
                     *batch.ledger_id.get_or_init(|| id)
@@ -403,12 +429,16 @@ impl Publisher {
         };
         FleetStats::add(&self.stats.batches_sent, 1);
         FleetStats::add(&self.stats.readings_sent, readings);
+        if qos == Qos::AtMostOnce {
+            FleetStats::add(&self.stats.unpromised, 1);
+        }
         if batch.again {
             FleetStats::add(&self.stats.repeated_on_purpose, 1);
         }
+        let topic = batch.topic.unwrap_or_else(|| topics.of_channel(batch.channel).clone());
         Ok(Held {
-            channel: batch.channel,
-            payload: batch.payload,
+            role: Role::Batch,
+            message: Message { topic, payload: batch.payload, qos, retain: batch.retain },
             kinds,
             spoiled: batch.meant.is_empty(),
             id,
@@ -422,7 +452,7 @@ impl Publisher {
 impl Drop for Publisher {
     /// However the session ended, what was told is counted.
     fn drop(&mut self) {
-        self.stats.recorder.lock().incidents.merge(self.station.incidents());
+        self.stats.recorder.lock().incidents.merge(&self.voice.incidents());
     }
 }
 

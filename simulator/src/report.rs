@@ -29,6 +29,7 @@ pub struct FleetStats {
     pub(crate) readings_acked: AtomicU64,
     pub(crate) batches_sent: AtomicU64,
     pub(crate) batches_acked: AtomicU64,
+    pub(crate) unpromised: AtomicU64,
     pub(crate) repeated_on_purpose: AtomicU64,
     pub(crate) redelivered: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -70,6 +71,7 @@ impl FleetStats {
                 readings_acked,
                 batches_sent: get(&self.batches_sent),
                 batches_acked,
+                unpromised: get(&self.unpromised),
                 repeated_on_purpose: get(&self.repeated_on_purpose),
                 redelivered: get(&self.redelivered),
                 refused: get(&self.refused),
@@ -172,6 +174,13 @@ impl fmt::Display for Summary {
             s.counts.refused,
             s.counts.unacknowledged()
         )?;
+        if s.counts.unpromised > 0 {
+            writeln!(
+                f,
+                "  at QoS 0           {} batches, which nobody acknowledges",
+                s.counts.unpromised
+            )?;
+        }
         writeln!(
             f,
             "sent more than once  {} on purpose, {} after a lost connection",

@@ -6,20 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use loushan_schemas::ids::NameError;
+use loushan_schemas::limits::PAYLOAD_BYTES;
 use loushan_schemas::topic::Channel;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{AccessError, Entrance};
 use crate::clock::unix_ms;
 use crate::fleet;
 use crate::ledger::{Ledger, LedgerError, RunRecord};
 use crate::link::LinkOptions;
 use crate::options::FleetOptions;
-use crate::publisher::{Pace, Publisher, topic};
+use crate::playback;
+use crate::publisher::{Pace, Publisher, Voice, topic};
 use crate::report::{FleetStats, Summary};
 use crate::station::{Outages, Setting, Station};
 use crate::target::{Target, TargetError};
+use crate::trace::TraceError;
 
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,9 @@ pub enum FleetError {
     /// The target cannot be used.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Credentials or certificates cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Options that cannot be, all of them.
     #[error("{}", .0.join("\n"))]
     Options(Vec<String>),
@@ -36,6 +43,9 @@ pub enum FleetError {
     /// The ledger cannot be used any more. What is not in it must not be sent, so the run ends.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The trace cannot be read.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The fleet's `stations.csv` could not be written.
     #[error("cannot write {path}: {source}")]
     StationsCsv {
@@ -70,6 +80,7 @@ impl Fleet {
             .chain(more)
             .map(Target::parse)
             .collect::<Result<_, _>>()?;
+        let entrance = Entrance::read(&options.access, targets.iter().any(|target| target.tls))?;
         let records = fleet::stations(options.seed, options.stations)?;
         if let Some(path) = &options.stations_csv {
             let failed = |source| FleetError::StationsCsv { path: path.clone(), source };
@@ -89,7 +100,7 @@ impl Fleet {
             begun,
             start_ms,
             end_ms: options.span_ms().map_or(i64::MAX, |span| start_ms.saturating_add(span)),
-            speed: options.speed,
+            speed: if options.trace.is_some() { 1 } else { options.speed },
         };
         let setting = Setting {
             seed: options.seed,
@@ -104,40 +115,56 @@ impl Fleet {
         stats.recorder.lock().begun = begun;
         let ending = stop.child_token();
         let mut tasks = JoinSet::new();
-        let mut plans = fleet::plan(options.seed, &records, options.devices_per_station);
-        plans.retain(|plan| options.share.has(plan.number));
-        stats.stations.store(plans.len() as u64, Ordering::Relaxed);
-        for (plan, target) in plans.into_iter().zip(targets.iter().cycle()) {
-            let index = plan.number - 1;
-            let outages = Outages::of(&setting, plan.number);
-            let station = Station::new(plan, setting);
+        let voices: Vec<(u32, Voice)> = match options.playback() {
+            Some(trace) => {
+                let tapes = playback::tapes(&trace, options.share, options.qos, start_ms)?;
+                (1..).zip(tapes).map(|(n, tape)| (n, Voice::Tape(Box::new(tape)))).collect()
+            }
+            None => {
+                let mut plans = fleet::plan(options.seed, &records, options.devices_per_station);
+                plans.retain(|plan| options.share.has(plan.number));
+                let station = |plan| Voice::Station(Box::new(Station::new(plan, setting)));
+                plans.into_iter().map(|plan| (plan.number, station(plan))).collect()
+            }
+        };
+        let stations = voices.len();
+        stats.stations.store(stations as u64, Ordering::Relaxed);
+        for ((number, voice), target) in voices.into_iter().zip(targets.iter().cycle()) {
+            let index = number - 1;
+            let will = voice.station().map(|station| {
+                let state = Station::state(station.session, false, start_ms);
+                (topic(station, Channel::State), state)
+            });
             let link = LinkOptions {
                 version: options.mqtt_version,
-                target: target.clone(),
-                client_id: station.plan.station.as_str().to_owned(),
-                state_topic: topic(&station, Channel::State),
-                will: Station::state(station.session, false, start_ms),
+                access: entrance.of(target, voice.name())?,
+                source: options.sources.get(index as usize % options.sources.len().max(1)).copied(),
+                client_id: voice.name().to_owned(),
+                will,
+                most_bytes: 2 * PAYLOAD_BYTES,
                 // Bounded by the options; births and deaths come on top of the window.
                 window: u16::try_from(options.window + 2).unwrap_or(u16::MAX),
             };
             let publisher = Publisher {
-                station,
+                voice,
                 link,
                 window: options.window,
+                qos: options.qos,
                 pace,
                 ledger: ledger.clone(),
                 stats: Arc::clone(&stats),
                 stop: ending.clone(),
-                first_connect: begun + options.ramp * index / options.stations,
+                first_connect: begun
+                    + options.ramp * index / u32::try_from(stations).unwrap_or(u32::MAX).max(1),
                 seed: options.seed,
                 schedule: options.schedule,
                 faults: options.faults,
-                outages,
+                outages: Outages::of(&setting, number),
             };
             tasks.spawn(publisher.run());
         }
         tracing::info!(
-            brokers = ?targets, stations = options.stations, seed = options.seed,
+            brokers = ?targets, stations, seed = options.seed,
             start = start_ms / 1000, "fleet started"
         );
 
@@ -160,7 +187,7 @@ impl Fleet {
             while let Some(joined) = tasks.join_next().await {
                 match joined {
                     Ok(Ok(())) => {}
-                    Ok(Err(failed)) => return Err(FleetError::Ledger(failed)),
+                    Ok(Err(failed)) => return Err(failed),
                     // Nothing aborts a task but this function's end; a panic goes on as one.
                     Err(error) => {
                         if let Ok(panic) = error.try_into_panic() {

@@ -1,29 +1,28 @@
-//! Where the fleet publishes to: `mqtt://[user[:password]@]host[:port]`.
+//! Where the fleet publishes to: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// MQTT's registered port.
+use crate::access::Secret;
+
+/// MQTT's registered ports.
 const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 /// A broker.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) port: u16,
-    pub(crate) credentials: Option<(String, String)>,
-}
-
-impl std::fmt::Debug for Target {
-    /// Without the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Target({}:{})", self.host, self.port)
-    }
+    pub(crate) tls: bool,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
 }
 
 impl std::fmt::Display for Target {
     /// Without the credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "mqtt://{}:{}", self.host, self.port)
+        write!(f, "mqtt{}://{}:{}", if self.tls { "s" } else { "" }, self.host, self.port)
     }
 }
 
@@ -34,11 +33,16 @@ pub enum TargetError {
     #[error("the target is not a URL ({0}); give one like mqtt://127.0.0.1:1883")]
     Url(url::ParseError),
     /// A scheme that is not spoken.
-    #[error("the target's scheme {0:?} is not spoken; give mqtt://HOST:PORT")]
+    #[error(
+        "the target's scheme {0:?} is not spoken; give mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS"
+    )]
     Scheme(String),
     /// No host in it.
     #[error("the target names no host; give mqtt://HOST:PORT")]
     Host,
+    /// A user or password whose percent signs make no text.
+    #[error("the target's user or password is no text in UTF-8 once its %XX are read")]
+    Credentials,
     /// Something behind the port.
     #[error("the target has {0:?} behind its port; topics are the pilot's, give mqtt://HOST:PORT")]
     Path(String),
@@ -47,20 +51,26 @@ pub enum TargetError {
 impl Target {
     pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
         let url = Url::parse(text).map_err(TargetError::Url)?;
-        if url.scheme() != "mqtt" {
-            return Err(TargetError::Scheme(url.scheme().chars().take(40).collect()));
-        }
+        let (tls, port) = match url.scheme() {
+            "mqtt" => (false, PORT),
+            "mqtts" => (true, TLS_PORT),
+            other => return Err(TargetError::Scheme(other.chars().take(40).collect())),
+        };
         let host = match url.host_str() {
             None | Some("") => return Err(TargetError::Host),
-            // rumqttc joins host and port by a colon, so an IPv6 address keeps its brackets.
+            // Host and port are joined by a colon, so an IPv6 address keeps its brackets.
             Some(host) => host.to_owned(),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(TargetError::Path(url.path().chars().take(40).collect()));
         }
-        let credentials = (!url.username().is_empty())
-            .then(|| (url.username().to_owned(), url.password().unwrap_or_default().to_owned()));
-        Ok(Self { host, port: url.port().unwrap_or(PORT), credentials })
+        let decoded = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8();
+            text.map(String::from).map_err(|_| TargetError::Credentials)
+        };
+        let user = Some(url.username()).filter(|user| !user.is_empty()).map(decoded).transpose()?;
+        let password = url.password().map(decoded).transpose()?.map(Secret::new);
+        Ok(Self { host, port: url.port().unwrap_or(port), tls, user, password })
     }
 }
 
@@ -73,9 +83,15 @@ mod tests {
     fn targets_have_a_host_and_perhaps_a_port_and_credentials() {
         let target = Target::parse("mqtt://127.0.0.1:18830").unwrap();
         assert_eq!((target.host.as_str(), target.port), ("127.0.0.1", 18830));
-        let target = Target::parse("mqtt://ops:secret@broker.example/").unwrap();
-        assert_eq!(target.port, 1883);
-        assert_eq!(target.credentials, Some(("ops".to_owned(), "secret".to_owned())));
+        let target = Target::parse("mqtt://ops:secret%40x@broker.example/").unwrap();
+        assert_eq!((target.port, target.tls), (1883, false));
+        assert_eq!(target.user.as_deref(), Some("ops"));
+        assert_eq!(target.password.as_ref().unwrap().word(), "secret@x");
+        let tls = Target::parse("mqtts://broker.example").unwrap();
+        assert_eq!(
+            (tls.port, tls.tls, tls.to_string().as_str()),
+            (8883, true, "mqtts://broker.example:8883")
+        );
         assert!(!format!("{target:?}").contains("secret"));
         assert_eq!(target.to_string(), "mqtt://broker.example:1883");
         assert_eq!(Target::parse("mqtt://[::1]:1").unwrap().host, "[::1]");

@@ -150,7 +150,8 @@ fn open_loop_latency_counts_all_that_a_stalled_server_made_wait() {
 
 #[test]
 fn closed_loop_latency_counts_the_batches_that_were_sent_and_no_more() {
-    let (port, seen) = server(300);
+    // Early: on a busy machine such a schedule falls behind, and few batches come in the run's time.
+    let (port, seen) = server(60);
     let report = run(FleetOptions { schedule: Schedule::Closed, window: 1, ..options(port) });
     assert!(seen.stalled.load(Ordering::SeqCst), "{report}");
     let stalled = u64::try_from(STALL.as_millis()).unwrap();

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use loushan_simulator::audit::Victoria;
-use loushan_simulator::{AuditError, AuditOptions, audit_service, audit_store};
+use loushan_simulator::audit::{Http, Service, Victoria};
+use loushan_simulator::{AuditError, AuditOptions, AuditReport, Secret, audit_store};
 
+use super::http::Pass;
 use super::{Failure, config, events};
 
 mod folder;
@@ -18,7 +19,7 @@ pub(super) struct Args {
     /// The ledger that `simulate` wrote; several, if several processes shared the fleet.
     #[arg(long, value_name = "FILE", required = true)]
     ledger: Vec<PathBuf>,
-    /// A running service's HTTP address, such as http://127.0.0.1:8080.
+    /// A running service's HTTP address, such as http://127.0.0.1:8080, or https:// with --ca.
     #[arg(long, value_name = "URL", group = "store")]
     target: Option<String>,
     /// With --target: not that service's own store, but the VictoriaMetrics at this address that its
@@ -34,6 +35,8 @@ pub(super) struct Args {
     /// With --data: the service's configuration file, which says what it does not keep.
     #[arg(long, value_name = "FILE", requires = "data")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    pass: Pass,
     /// Memory to work with, in MiB; what does not fit goes into files.
     #[arg(long, value_name = "MIB", default_value_t = 256,
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -51,11 +54,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         temporary: args.temporary.clone(),
     };
     let report = match (&args.target, &args.data) {
-        (Some(target), _) => match &args.victoria {
-            None => audit_service(&options, target),
-            Some(url) => Victoria::new(url, target, &args.sink)
-                .and_then(|mut victoria| audit_store(&options, &mut victoria)),
-        },
+        (Some(target), _) => over_http(args, &options, target)?,
         (None, Some(data)) => {
             let config = config::load(args.config.as_deref(), Vec::new())?;
             audit_store(&options, &mut Folder::open(data, config.embedded.retention)?)
@@ -64,9 +63,27 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         (None, None) => return Err(Failure::usage(anyhow::anyhow!("give --target or --data"))),
     };
     let report = report.map_err(|error| match error {
-        AuditError::Target(_) => Failure::usage(error),
+        AuditError::Target(_) | AuditError::Untrusted(_) => Failure::usage(error),
         error => error.into(),
     })?;
     println!("{report}");
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The store of a running service, or of the server that one of its sinks fills.
+fn over_http(
+    args: &Args,
+    options: &AuditOptions,
+    target: &str,
+) -> Result<Result<AuditReport, AuditError>, Failure> {
+    let tls = if args.pass.trusts() { Some(args.pass.tls()?) } else { None };
+    let authorization = args.pass.authorization()?.map(Secret::new);
+    let service = Http::new(target, tls.clone(), authorization).map(Service::new);
+    Ok(service.and_then(|mut service| match &args.victoria {
+        None => audit_store(options, &mut service),
+        Some(url) => {
+            let server = Http::new(url, tls, None)?;
+            audit_store(options, &mut Victoria::new(server, service, &args.sink))
+        }
+    }))
 }

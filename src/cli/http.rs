@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use ureq::http::{StatusCode, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -20,6 +22,8 @@ use super::Failure;
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// The environment's way to give a token, which stays out of the list of processes.
 const TOKEN_VARIABLE: &str = "LOUSHAN_TOKEN";
+/// The same for a password.
+pub(super) const PASSWORD_VARIABLE: &str = "LOUSHAN_PASSWORD";
 /// How long a connection may take: the service is near, or not there.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long the service may take until it begins to answer: longer than its own limits on questions,
@@ -34,10 +38,23 @@ pub(super) struct ServiceArgs {
     /// The running service's HTTP address.
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     url: String,
+    #[command(flatten)]
+    pass: Pass,
+}
+
+/// As whom a service is asked, and whom to trust for its certificate.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Pass {
     /// The file with the bearer token to ask with, such as the data folder's admin.token [default: the
     /// token in LOUSHAN_TOKEN, or none].
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Ask as this user, by a password instead of a token.
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    user: Option<String>,
+    /// With --user: the file with the password in its first line [default: LOUSHAN_PASSWORD].
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
     /// For an https address: the authority that signed the service's certificate, in PEM.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -55,17 +72,41 @@ impl ServiceArgs {
             .timeout_recv_response(Some(ANSWER));
         match (uri.scheme_str(), uri.host()) {
             (Some("http"), Some(_)) => {}
-            (Some("https"), Some(_)) => config = config.tls_config(self.tls()?),
+            (Some("https"), Some(_)) => config = config.tls_config(self.pass.tls()?),
             _ => {
                 let what = "is no address of a service; write one such as";
                 return Err(Failure::usage(anyhow!("--url {:?} {what} {DEFAULT_URL}", self.url)));
             }
         }
         let base = self.url.trim_end_matches('/').to_owned();
-        Ok(Client { base, token: self.token()?, agent: config.build().new_agent() })
+        let authorization = self.pass.authorization()?;
+        Ok(Client { base, authorization, agent: config.build().new_agent() })
+    }
+}
+
+impl Pass {
+    /// Whether an authority is named.
+    pub(super) const fn trusts(&self) -> bool {
+        self.ca.is_some()
     }
 
-    fn tls(&self) -> Result<TlsConfig, Failure> {
+    /// The value of the header `Authorization`, if there is one to send.
+    pub(super) fn authorization(&self) -> Result<Option<String>, Failure> {
+        let Some(user) = &self.user else {
+            return Ok(self.token()?.map(|token| format!("Bearer {token}")));
+        };
+        let password = match &self.password_file {
+            Some(path) => read(path, "the password")?,
+            None => std::env::var(PASSWORD_VARIABLE).map_err(|_| {
+                Failure::usage(anyhow!("--user needs --password-file FILE, or {PASSWORD_VARIABLE}"))
+            })?,
+        };
+        let password = password.lines().next().unwrap_or_default();
+        Ok(Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))))
+    }
+
+    /// Trust in the named authority alone.
+    pub(super) fn tls(&self) -> Result<TlsConfig, Failure> {
         let Some(path) = &self.ca else {
             let what = "an https address needs --ca FILE: the authority of its certificate, in PEM";
             return Err(Failure::usage(anyhow!(what)));
@@ -113,7 +154,7 @@ fn read(path: &Path, what: &str) -> Result<String, Failure> {
 /// A service to ask.
 pub(super) struct Client {
     base: String,
-    token: Option<String>,
+    authorization: Option<String>,
     agent: ureq::Agent,
 }
 
@@ -122,8 +163,8 @@ impl Client {
     pub(super) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.get(&url).query_pairs(parameters.iter().copied());
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         self.answer(&url, request.call())
     }
@@ -137,8 +178,8 @@ impl Client {
     ) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.post(&url).query_pairs(parameters.iter().copied());
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         let answer = match body {
             Some(body) => request.header("content-type", "application/json").send(body.to_string()),
@@ -194,6 +235,7 @@ fn refusal(status: StatusCode, body: &str) -> String {
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         told.push_str("; give a token with --token-file or ");
         told.push_str(TOKEN_VARIABLE);
+        told.push_str(", or --user");
     }
     told
 }
@@ -233,7 +275,7 @@ mod tests {
         );
         assert_eq!(
             refusal(StatusCode::UNAUTHORIZED, r#"{"error":"the credentials are wrong"}"#),
-            "the credentials are wrong; give a token with --token-file or LOUSHAN_TOKEN"
+            "the credentials are wrong; give a token with --token-file or LOUSHAN_TOKEN, or --user"
         );
         assert_eq!(
             refusal(StatusCode::BAD_GATEWAY, "<html>"),
@@ -244,7 +286,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_refused_before_anything_is_asked() {
         for url in ["", "127.0.0.1:8080", "ftp://x", "http://", "https://127.0.0.1:1"] {
-            let args = ServiceArgs { url: url.to_owned(), token_file: None, ca: None };
+            let args = ServiceArgs { url: url.to_owned(), pass: Pass::default() };
             assert!(matches!(args.client(), Err(Failure::Usage(_))), "{url}");
         }
     }

@@ -19,6 +19,7 @@ mod events;
 mod export;
 mod http;
 mod query;
+mod record;
 mod replay;
 mod retention;
 mod serve;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::Args),
     /// Run a simulated fleet against any MQTT broker.
     Simulate(simulate::Args),
+    /// Record what a live broker's subscribers see, for `simulate --trace`.
+    Record(record::Args),
     /// Hold a fleet's ledger against a service's store. Exit code 1: they differ.
     Audit(audit::Args),
     /// Check a configuration file and name all its faults.
@@ -113,6 +116,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::CheckConfig(args) => config::check(&args),
         Command::PrintConfig => config::print(),

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use loushan_simulator::options::Schedule;
+use loushan_simulator::playback;
 use loushan_simulator::report::Report;
 use loushan_simulator::scenario::{self, Plan, Said, ScenarioError};
-use loushan_simulator::{Fleet, FleetError, FleetOptions, FleetStats};
+use loushan_simulator::{Fleet, FleetError, FleetOptions, FleetStats, Secret};
 
 use self::keys::KeyFlags;
 use super::demo::progress::Progress;
+use super::http::PASSWORD_VARIABLE;
 use super::{Failure, block_on, events, signals};
 
 mod keys;
@@ -131,9 +133,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let quiet = args.only_json() || std::io::stdout().is_terminal();
     events::start_by_environment(if quiet { "warn" } else { "info" })?;
     let said = args.said()?;
-    let plan = Plan::of(&said).map_err(|error: ScenarioError| Failure::usage(error))?;
+    let mut plan = Plan::of(&said).map_err(|error: ScenarioError| Failure::usage(error))?;
+    plan.fleet.access.password = password();
     if args.dry_run {
-        println!("{}", scenario::expect(&plan.fleet).map_err(failure)?);
+        match plan.fleet.playback() {
+            Some(trace) => println!("{}", playback::outline(&trace)?),
+            None => println!("{}", scenario::expect(&plan.fleet).map_err(failure)?),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if plan.fleet.target.is_empty() {
@@ -146,6 +152,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     report.verdicts = plan.fail_if.iter().map(|condition| condition.judge(&report)).collect();
     args.tell(&report)
+}
+
+/// The password that the environment has, out of sight of whoever lists processes.
+pub(super) fn password() -> Option<Secret> {
+    std::env::var(PASSWORD_VARIABLE).ok().filter(|word| !word.is_empty()).map(Secret::new)
 }
 
 /// Runs the fleet in this process.
@@ -183,7 +194,10 @@ fn play(plan: &Plan, silent: bool) -> Result<Report, Failure> {
 /// Options that cannot be are the command line's fault, whatever else is the world's.
 pub(super) fn failure(error: FleetError) -> Failure {
     match error {
-        FleetError::Options(_) | FleetError::Target(_) => Failure::usage(error),
+        FleetError::Options(_)
+        | FleetError::Target(_)
+        | FleetError::Access(_)
+        | FleetError::Trace(_) => Failure::usage(error),
         error => error.into(),
     }
 }

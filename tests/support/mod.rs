@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod fleet;
+pub mod mosquitto;
 pub mod mqtt;
 pub mod raw;
 pub mod wire;

@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) kind: u8,
     pub(super) expected: Option<RejectReason>,
     pub(super) acknowledged: bool,
+    /// Its batch was sent so that the server is to acknowledge it.
+    pub(super) promised: bool,
     /// Such a store files it under a time that the ledger does not know.
     pub(super) unaudited: bool,
     /// Letters about its batch: bits by the reason's number, bit 63 for an unknown one.
@@ -70,7 +72,9 @@ impl Entry {
             .put([self.kind])
             .put([self.expected.map_or(0, RejectReason::number)])
             .put([
-                u8::from(self.acknowledged) | u8::from(self.unaudited) << 1,
+                u8::from(self.acknowledged)
+                    | u8::from(self.unaudited) << 1
+                    | u8::from(self.promised) << 2,
                 u8::from(self.measured_ms.is_some()),
             ])
             .put(self.letters.to_le_bytes())
@@ -110,6 +114,7 @@ impl Entry {
             expected: RejectReason::from_number(expected),
             acknowledged: acknowledged & 1 != 0,
             unaudited: acknowledged & 2 != 0,
+            promised: acknowledged & 4 != 0,
             letters,
             measured_ms: (measured != 0).then_some(measured_ms),
             day: i32::from_le_bytes(p.get()),
@@ -375,6 +380,7 @@ fn entries_of(batch: &BatchRecord, fate: Fate, station: u32) -> impl Iterator<It
             kind: meant.kind,
             expected: reading.expected,
             acknowledged: fate.acknowledged,
+            promised: batch.promised,
             unaudited: false,
             letters: fate.letters,
             measured_ms: meant.measured_ms,

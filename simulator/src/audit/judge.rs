@@ -84,6 +84,8 @@ struct Meaning {
     /// Sent at least once so that it must be stored.
     good: bool,
     acknowledged: bool,
+    /// Sent at least once so that it is to be acknowledged.
+    promised: bool,
     good_acknowledged: bool,
     /// Reasons for which it may be in the dead letters, as in [`Entry::letters`].
     expected: u64,
@@ -99,6 +101,7 @@ impl Meaning {
             first,
             good: false,
             acknowledged: false,
+            promised: false,
             good_acknowledged: false,
             expected: 0,
             letters: 0,
@@ -114,6 +117,7 @@ impl Meaning {
         let good = entry.expected.is_none_or(|reason| reason == RejectReason::UnknownFields);
         self.good |= good;
         self.acknowledged |= entry.acknowledged;
+        self.promised |= entry.promised;
         self.good_acknowledged |= entry.acknowledged && good;
         self.letters |= entry.letters;
         self.marks = self.marks.and(entry.marks);
@@ -325,6 +329,7 @@ impl Judge {
             (false, 0) if !self.letters => self.sum(m, |sums| sums.unaudited += 1),
             // Counted already; a good reading in the dead letters is not stored.
             (_, 0) if unexpected != 0 => {}
+            (_, 0) if !m.promised => self.sum(m, |sums| sums.unpromised_absent += 1),
             (_, 0) if !acknowledged => self.sum(m, |sums| sums.unacknowledged += 1),
             (true, 0) if self.by_moment && any_row => self.sum(m, |sums| sums.collapsed += 1),
             (true, 0) if self.keeps.explains(m.first.kind, day, &self.days) => {
@@ -335,6 +340,9 @@ impl Judge {
                 self.differs(m, Class::Missing, None);
             }
             (true, 1) if !m.altered && acknowledged => self.sum(m, |sums| sums.stored += 1),
+            (true, 1) if !m.altered && !m.promised => {
+                self.sum(m, |sums| sums.unpromised_stored += 1);
+            }
             (true, 1) if !m.altered => self.sum(m, |sums| sums.stored_unacknowledged += 1),
             (true, 1..) => {}
         }

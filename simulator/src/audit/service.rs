@@ -1,15 +1,14 @@
 //! What the audit asks of a service over HTTP.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use loushan_schemas::row::Row;
 use serde::Deserialize;
-use url::Url;
 
 use super::AuditError;
-use super::source::{Each, Keeps, Letter, Store, Stored, key_of};
+use super::http::{Http, Lines};
+use super::source::{Each, Keeps, Letter, Store, Stored, tell_rows};
 use crate::clock::unix_ms;
 
 /// How long the service may take until everything acknowledged is in its store.
@@ -19,14 +18,11 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// The sinks whose contents are audited.
 const SINKS: [&str; 2] = ["embedded", "dead_letter"];
 /// A line holds one row or one letter; letters end at twice a payload's megabyte, in hex.
-const LINE_BYTES: usize = 8 * 1024 * 1024;
+const LINE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A service's address.
+/// A running service.
 #[derive(Debug)]
-pub(super) struct Service {
-    base: String,
-    agent: ureq::Agent,
-}
+pub struct Service(Http);
 
 /// `GET /api/v1/conservation`.
 #[derive(Debug, Deserialize)]
@@ -59,22 +55,10 @@ enum Trouble {
 }
 
 impl Service {
-    pub(super) fn new(target: &str) -> Result<Self, AuditError> {
-        let bad = || AuditError::Target(target.chars().take(100).collect());
-        let url = Url::parse(target).map_err(|_| bad())?;
-        if url.scheme() != "http" || url.host_str().is_none_or(str::is_empty) {
-            return Err(bad());
-        }
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_recv_response(Some(PATIENCE))
-            .build()
-            .new_agent();
-        Ok(Self { base: target.trim_end_matches('/').to_owned(), agent })
-    }
-
-    fn failed(url: &str, why: impl ToString) -> AuditError {
-        AuditError::Service { url: url.to_owned(), why: why.to_string() }
+    /// The service behind an address.
+    #[must_use]
+    pub const fn new(http: Http) -> Self {
+        Self(http)
     }
 
     /// Waits until nothing is undecided and the audited sinks hold everything that was durable when
@@ -90,14 +74,13 @@ impl Service {
     }
 
     fn wait(&self, sinks: &[&str], reached: fn(&Sink) -> u64) -> Result<i64, AuditError> {
-        let url = format!("{}/api/v1/conservation", self.base);
+        let path = "/api/v1/conservation";
         let begun = Instant::now();
         let mut durable = None;
         loop {
-            let mut answer = self.agent.get(&url).call().map_err(|e| Self::failed(&url, e))?;
-            let text = answer.body_mut().read_to_string().map_err(|e| Self::failed(&url, e))?;
+            let text = self.0.text(path)?;
             let now: Conservation =
-                serde_json::from_str(&text).map_err(|e| Self::failed(&url, e))?;
+                serde_json::from_str(&text).map_err(|e| self.0.failed(path, e))?;
             let durable = *durable.get_or_insert(now.durable_lsn);
             let mut pending = Vec::new();
             if now.undecided != 0 {
@@ -105,7 +88,9 @@ impl Service {
             }
             for name in sinks {
                 match now.sinks.iter().find(|sink| sink.name == *name) {
-                    None => return Err(Self::failed(&url, format!("names no sink {name:?}"))),
+                    None => {
+                        return Err(self.0.failed(path, format!("names no sink {name:?}")));
+                    }
                     Some(sink) if reached(sink) < durable => pending.push(format!(
                         "sink {name} at lsn {} of {durable}{}",
                         reached(sink),
@@ -132,27 +117,15 @@ impl Service {
         path: &str,
         mut each: impl FnMut(&str) -> Result<bool, Trouble>,
     ) -> Result<(), AuditError> {
-        let url = format!("{}{path}", self.base);
-        let answer = self.agent.get(&url).call().map_err(|e| Self::failed(&url, e))?;
-        let mut reader = BufReader::with_capacity(256 * 1024, answer.into_body().into_reader());
-        let mut line = Vec::new();
-        for number in 1_u64.. {
-            line.clear();
-            let mut bounded = std::io::Read::take(&mut reader, LINE_BYTES as u64);
-            let read = bounded.read_until(b'\n', &mut line).map_err(|e| Self::failed(&url, e))?;
-            if read == 0 {
-                break;
-            }
-            // An answer that broke off must not pass for one that ended.
-            if line.pop() != Some(b'\n') {
-                return Err(Self::failed(&url, format!("line {number} does not end")));
-            }
-            let text = std::str::from_utf8(&line).map_err(|e| Self::failed(&url, e))?;
-            match each(text) {
+        let mut lines = Lines::new(self.0.get(path, &[])?, LINE_BYTES);
+        loop {
+            let Some(line) = lines.next().map_err(|why| self.0.failed(path, why))? else { break };
+            match each(line) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(Trouble::Line(why)) => {
-                    return Err(Self::failed(&url, format!("line {number}: {why}")));
+                    let number = lines.number();
+                    return Err(self.0.failed(path, format!("line {number}: {why}")));
                 }
                 Err(Trouble::Audit(error)) => return Err(error),
             }
@@ -167,10 +140,9 @@ impl Store for Service {
     }
 
     fn keeps(&mut self) -> Result<Keeps, AuditError> {
-        let url = format!("{}/api/v1/retention", self.base);
-        let mut answer = self.agent.get(&url).call().map_err(|e| Self::failed(&url, e))?;
-        let text = answer.body_mut().read_to_string().map_err(|e| Self::failed(&url, e))?;
-        Keeps::from_json(&text, unix_ms()).map_err(|why| Self::failed(&url, why))
+        let path = "/api/v1/retention";
+        let text = self.0.text(path)?;
+        Keeps::from_json(&text, unix_ms()).map_err(|why| self.0.failed(path, why))
     }
 
     fn rows(&mut self, each: &mut Each<'_, Stored>) -> Result<(), AuditError> {
@@ -192,16 +164,11 @@ impl Store for Service {
         &mut self,
         wanted: &HashSet<(u64, u128)>,
     ) -> Result<HashMap<(u64, u128), String>, AuditError> {
-        let mut told = HashMap::new();
-        let after = wanted.iter().map(|(lsn, _)| lsn.saturating_sub(1)).min().unwrap_or(0);
-        self.each_line(&format!("/api/v1/readings/export?after_lsn={after}"), |line| {
-            let row = Row::from_json(line).map_err(|e| Trouble::Line(e.to_string()))?;
-            let named = (row.lsn, key_of(&row));
-            if wanted.contains(&named) {
-                told.insert(named, line.to_owned());
-            }
-            Ok(told.len() < wanted.len())
-        })?;
-        Ok(told)
+        tell_rows(wanted, |after, each| {
+            self.each_line(&format!("/api/v1/readings/export?after_lsn={after}"), |line| {
+                let row = Row::from_json(line).map_err(|e| Trouble::Line(e.to_string()))?;
+                Ok(each(&row))
+            })
+        })
     }
 }

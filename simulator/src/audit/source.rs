@@ -68,6 +68,29 @@ pub trait Store {
     }
 }
 
+/// Rows in words, for [`Store::tell`], of a store that can give those behind an lsn: `rows` is called with
+/// that and with what sees each row and says whether more are wanted.
+///
+/// # Errors
+/// Those of `rows`.
+pub fn tell_rows<E>(
+    wanted: &HashSet<(u64, u128)>,
+    rows: impl FnOnce(u64, &mut dyn FnMut(&Row) -> bool) -> Result<(), E>,
+) -> Result<HashMap<(u64, u128), String>, E> {
+    let mut told = HashMap::new();
+    let after = wanted.iter().map(|(lsn, _)| lsn.saturating_sub(1)).min().unwrap_or(0);
+    rows(after, &mut |row| {
+        let named = (row.lsn, key_of(row));
+        if wanted.contains(&named) {
+            let mut line = String::new();
+            row.write_json(&mut line);
+            told.insert(named, line);
+        }
+        told.len() < wanted.len()
+    })?;
+    Ok(told)
+}
+
 /// Takes one thing at a time.
 pub type Each<'a, T> = dyn FnMut(T) -> Result<(), AuditError> + 'a;
 

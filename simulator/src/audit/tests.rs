@@ -77,6 +77,7 @@ fn ledger(expected: Option<RejectReason>) -> (TempDir, PathBuf, Vec<Row>) {
                 seq,
                 channel: if pair.len() == 2 { Channel::Telemetry } else { Channel::Status },
                 payload_digest: u128::from(seq) + 0xabc,
+                promised: true,
                 due_ms: 1_790_000_000_000,
                 sent_ms: 1_790_000_000_400,
                 readings: pair.iter().map(|row| meant(row).into()).collect(),
@@ -95,6 +96,7 @@ fn ledger(expected: Option<RejectReason>) -> (TempDir, PathBuf, Vec<Row>) {
                 seq: 9,
                 channel: Channel::Telemetry,
                 payload_digest: 0xbad,
+                promised: true,
                 due_ms: 1_790_000_000_000,
                 sent_ms: 1_790_000_000_400,
                 readings: vec![LedgerReading { expected, ..meant(&row(50, true)).into() }],
@@ -192,6 +194,37 @@ fn an_unacknowledged_reading_may_be_missing_and_an_acknowledged_one_may_not() {
         assert_eq!((bad.missing, bad.stored), (1, 4));
         assert!(bad.differences[0].starts_with("missing: water of imei"), "{bad}");
     }
+}
+
+#[test]
+fn what_was_sent_at_qos_0_may_be_missing_and_is_never_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    let ledger = Ledger::open(&path, RunRecord { seed: 1, start_ms: 2, shape: 3 }).unwrap();
+    let rows: Vec<Row> = (0..2).map(|seq| row(seq, true)).collect();
+    ledger
+        .batch(&BatchRecord {
+            id: 0,
+            station: STATION.into(),
+            session: SESSION,
+            seq: 0,
+            channel: Channel::Telemetry,
+            payload_digest: 0xabc,
+            promised: false,
+            due_ms: 1_790_000_000_000,
+            sent_ms: 1_790_000_000_400,
+            readings: rows.iter().map(|row| meant(row).into()).collect(),
+        })
+        .unwrap();
+    drop(ledger);
+    let fine = report(&path, &rows[..1], &[]);
+    assert!(fine.passed(), "{fine}");
+    assert_eq!((fine.unpromised_stored, fine.unpromised_absent, fine.unacknowledged), (1, 1, 0));
+    assert!(fine.to_string().contains("QoS 0, which promises nothing"), "{fine}");
+    let none = report(&path, &[], &[]);
+    assert!(!none.passed() && none.to_string().contains("nothing is shown"), "{none}");
+    let doubled = report(&path, &[rows[0].clone(), Row { lsn: 39, ..rows[0].clone() }], &[]);
+    assert!(!doubled.passed() && doubled.duplicate == 1, "{doubled}");
 }
 
 #[test]

@@ -5,14 +5,13 @@
 //! `boot_epoch`. They come far apart, series by series, so they meet in heaps on disk.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::time::Duration;
 
 use loushan_schemas::kind::Kind;
 use serde::Deserialize;
 
 use super::AuditError;
 use super::gather::heap;
+use super::http::{Http, Lines};
 use super::service::Service;
 use super::source::{Each, Keeps, Letter, Store, Stored, identity, moment};
 use super::spill::{Packed, Spill};
@@ -27,8 +26,6 @@ const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 const LINE_SAMPLES: usize = 10_000;
 /// What so many samples take, with room.
 const LINE_BYTES: u64 = 4 * 1024 * 1024;
-/// How long the server may take to begin its answer.
-const PATIENCE: Duration = Duration::from_secs(60);
 const FIELDS: [&str; 2] = ["seq", "boot_epoch"];
 
 const BLIND: [&str; 5] = [
@@ -43,8 +40,7 @@ const BLIND: [&str; 5] = [
 /// The server, and the service that fills it.
 #[derive(Debug)]
 pub struct Victoria {
-    base: String,
-    agent: ureq::Agent,
+    http: Http,
     service: Service,
     sink: String,
 }
@@ -68,24 +64,10 @@ struct Sample {
 }
 
 impl Victoria {
-    /// The server at `url`, filled by the sink of that name of the service at `target`.
-    ///
-    /// # Errors
-    /// When one of them is no address.
-    pub fn new(url: &str, target: &str, sink: &str) -> Result<Self, AuditError> {
-        // Held to the same grammar.
-        Service::new(url)?;
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_recv_response(Some(PATIENCE))
-            .build()
-            .new_agent();
-        Ok(Self {
-            base: url.trim_end_matches('/').to_owned(),
-            agent,
-            service: Service::new(target)?,
-            sink: sink.to_owned(),
-        })
+    /// The server at `http`, filled by the sink of that name of a service.
+    #[must_use]
+    pub fn new(http: Http, service: Service, sink: &str) -> Self {
+        Self { http, service, sink: sink.to_owned() }
     }
 
     /// Gives every sample of the two fields to `each`.
@@ -95,28 +77,21 @@ impl Victoria {
     ) -> Result<(), AuditError> {
         let kinds: Vec<&str> = devices().map(Kind::as_str).collect();
         let names = format!("({})_({})", kinds.join("|"), FIELDS.join("|"));
-        let url = format!("{}/api/v1/export", self.base);
-        let failed = |why: String| AuditError::Service { url: url.clone(), why };
-        let answer = self
-            .agent
-            .get(&url)
-            .query("match[]", format!("{{__name__=~\"{names}\"}}"))
-            .query("max_rows_per_line", LINE_SAMPLES.to_string())
+        let path = "/api/v1/export";
+        let parameters = [
+            ("match[]", format!("{{__name__=~\"{names}\"}}")),
+            ("max_rows_per_line", LINE_SAMPLES.to_string()),
             // Without them the export is of the last minutes only.
-            .query("start", "0")
-            .query("end", "4102444800")
-            .call()
-            .map_err(|e| failed(e.to_string()))?;
-        let mut reader = BufReader::with_capacity(256 * 1024, answer.into_body().into_reader());
-        let mut line = Vec::new();
+            ("start", "0".to_owned()),
+            ("end", "4102444800".to_owned()),
+        ];
+        let parameters = parameters.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut lines = Lines::new(self.http.get(path, &parameters)?, LINE_BYTES);
         loop {
-            line.clear();
-            let mut bounded = (&mut reader).take(LINE_BYTES);
-            let read = bounded.read_until(b'\n', &mut line).map_err(|e| failed(e.to_string()))?;
-            if read == 0 {
+            let Some(line) = lines.next().map_err(|why| self.http.failed(path, why))? else {
                 return Ok(());
-            }
-            let line: Line = serde_json::from_slice(&line).map_err(|e| failed(e.to_string()))?;
+            };
+            let line: Line = serde_json::from_str(line).map_err(|e| self.http.failed(path, e))?;
             let Some((imei, kind, field)) = series(&line.metric) else { continue };
             for (value, ms) in line.values.iter().zip(line.timestamps) {
                 // Both fields are whole numbers, and not negative.
@@ -186,9 +161,7 @@ impl Store for Victoria {
     fn settle(&mut self) -> Result<i64, AuditError> {
         let residue = self.service.wait_until_stored(&self.sink)?;
         // What was taken a moment ago is not seen by questions before this.
-        let url = format!("{}/internal/force_flush", self.base);
-        let flushed = self.agent.get(&url).call();
-        flushed.map_err(|e| AuditError::Service { url, why: e.to_string() })?;
+        self.http.text("/internal/force_flush")?;
         Ok(residue)
     }
 

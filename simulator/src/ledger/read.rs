@@ -1,30 +1,26 @@
 //! Reading a ledger, also while it is written.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::code::Bytes;
 use super::record::{Base, Names, Record, decode};
-use super::{BLOCK_BYTES, HEAD_BYTES, LedgerError, MAGIC, MAGIC_WITHOUT_VERSION, VERSION};
+use super::{BLOCK_BYTES, LedgerError, MAGIC, MAGIC_WITHOUT_VERSION, VERSION};
+use crate::block::Blocks;
+use crate::code::Bytes;
 
 /// Reads a ledger from its beginning, in the memory of one block.
 #[derive(Debug)]
 pub struct LedgerReader {
     path: PathBuf,
-    reader: BufReader<File>,
+    blocks: Blocks<BufReader<File>>,
     body: Vec<u8>,
     /// How much of the body has been given out.
     at: usize,
     base: Base,
     next_id: u64,
     names: Names,
-    /// Bytes of the file up to the end of the last whole block.
-    whole: u64,
-    torn: bool,
 }
 
 impl LedgerReader {
@@ -53,14 +49,12 @@ impl LedgerReader {
         }
         Ok(Self {
             path: path.to_owned(),
-            reader,
+            blocks: Blocks::new(reader, MAGIC.len() as u64, BLOCK_BYTES),
             body: Vec::new(),
             at: 0,
             base: Base::default(),
             next_id: 0,
             names: Names::default(),
-            whole: MAGIC.len() as u64,
-            torn: false,
         })
     }
 
@@ -84,42 +78,34 @@ impl LedgerReader {
         let record = decode(self.base, &mut self.next_id, &mut self.names, &mut rest);
         self.at = self.body.len() - rest.0.len();
         // The block's checksum is right, so this is no tear: whoever wrote it knew more than we do.
-        record.ok_or_else(|| LedgerError::Unknown { path: self.path.clone(), at: self.whole })
+        record.ok_or_else(|| LedgerError::Unknown {
+            path: self.path.clone(),
+            at: self.blocks.whole(),
+        })
     }
 
     fn next_block(&mut self) -> Result<bool, LedgerError> {
-        if self.torn {
+        let before = self.blocks.whole();
+        let next = self.blocks.next(&mut self.body);
+        if !next.map_err(|source| LedgerError::Io { path: self.path.clone(), source })? {
+            self.at = self.body.len();
             return Ok(false);
         }
-        let mut head = [0; HEAD_BYTES];
-        if !self.fill(&mut head)? {
-            return Ok(false);
-        }
-        let (length, sum) = head.split_at(4);
-        let length = u32::from_le_bytes(length.try_into().unwrap_or_default()) as usize;
-        let sum = u64::from_le_bytes(sum.try_into().unwrap_or_default());
-        let mut body = std::mem::take(&mut self.body);
-        let whole = length <= BLOCK_BYTES && {
-            body.resize(length, 0);
-            self.fill(&mut body)? && xxh3_64(&body) == sum
-        };
-        let mut rest = Bytes(&body);
-        let base = if whole { Base::decode(&mut rest) } else { None };
-        let Some(base) = base else {
-            self.torn = true;
+        let mut rest = Bytes(&self.body);
+        let Some(base) = Base::decode(&mut rest) else {
+            self.at = self.body.len();
+            self.blocks.tear(before);
             return Ok(false);
         };
-        self.at = body.len() - rest.0.len();
+        self.at = self.body.len() - rest.0.len();
         (self.base, self.next_id) = (base, base.id);
-        self.whole += (HEAD_BYTES + length) as u64;
-        self.body = body;
         Ok(true)
     }
 
     /// Whether something stood behind the last whole block.
     #[must_use]
     pub const fn torn(&self) -> bool {
-        self.torn
+        self.blocks.torn()
     }
 
     /// The faults' names, by the numbers of their marks, as far as was read.
@@ -129,26 +115,10 @@ impl LedgerReader {
     }
 
     pub(super) const fn whole(&self) -> u64 {
-        self.whole
+        self.blocks.whole()
     }
 
     pub(super) fn into_names(self) -> Names {
         self.names
-    }
-
-    fn fill(&mut self, into: &mut [u8]) -> Result<bool, LedgerError> {
-        let mut filled = 0;
-        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.reader.read(rest) {
-                Ok(0) => {
-                    self.torn = filled > 0;
-                    return Ok(false);
-                }
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(LedgerError::Io { path: self.path.clone(), source }),
-            }
-        }
-        Ok(true)
     }
 }

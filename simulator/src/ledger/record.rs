@@ -6,7 +6,7 @@ use loushan_schemas::reject::RejectReason;
 use loushan_schemas::topic::Channel;
 
 use super::Meant;
-use super::code::{Bytes, put, put_difference};
+use crate::code::{Bytes, put, put_difference};
 
 const RUN: u8 = 1;
 const BATCH: u8 = 2;
@@ -23,6 +23,9 @@ const MARKED: u8 = 0x20;
 const MEASURED: u8 = 0x40;
 /// The boot epoch is that of the reading before.
 const SAME_BOOT: u8 = 0x80;
+
+/// In a batch's channel: nobody acknowledges it.
+const UNPROMISED: u8 = 0x80;
 
 /// Names of faults that one ledger can hold: the bits of [`Marks`].
 pub(super) const MARKS: usize = 64;
@@ -76,6 +79,8 @@ pub struct BatchRecord {
     pub channel: Channel,
     /// xxh3-128 of the payload.
     pub payload_digest: u128,
+    /// Whether the server is to acknowledge it: not at QoS 0, at which it may be lost.
+    pub promised: bool,
     /// When it was cut, in simulated Unix ms.
     pub due_ms: i64,
     /// When it was first handed to the connection, in Unix ms by the wall clock.
@@ -192,7 +197,7 @@ pub(super) fn encode_batch(base: Base, station: u64, batch: &BatchRecord, out: &
     put(out, station);
     out.extend_from_slice(&batch.session.to_le_bytes());
     put(out, batch.seq);
-    out.push(channel_number(batch.channel));
+    out.push(channel_number(batch.channel) | if batch.promised { 0 } else { UNPROMISED });
     out.extend_from_slice(&batch.payload_digest.to_le_bytes());
     put_difference(out, batch.due_ms, base.ms);
     put_difference(out, batch.sent_ms, base.ms);
@@ -278,7 +283,8 @@ fn decode_batch(base: Base, id: u64, names: &Names, rest: &mut Bytes<'_>) -> Opt
     let station = Arc::clone(station);
     let session = u32::from_le_bytes(rest.array()?);
     let seq = rest.number()?;
-    let channel = channel_of(rest.u8()?)?;
+    let channel = rest.u8()?;
+    let (promised, channel) = (channel & UNPROMISED == 0, channel_of(channel & !UNPROMISED)?);
     let payload_digest = u128::from_le_bytes(rest.array()?);
     let due_ms = rest.difference(base.ms)?;
     let sent_ms = rest.difference(base.ms)?;
@@ -317,6 +323,7 @@ fn decode_batch(base: Base, id: u64, names: &Names, rest: &mut Bytes<'_>) -> Opt
         seq,
         channel,
         payload_digest,
+        promised,
         due_ms,
         sent_ms,
         readings,

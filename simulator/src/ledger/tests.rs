@@ -5,6 +5,7 @@ use std::fs;
 use loushan_schemas::reject::RejectReason;
 use loushan_schemas::topic::Channel;
 use proptest::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 
@@ -18,6 +19,7 @@ fn batch(seq: u64, readings: u64) -> BatchRecord {
         seq,
         channel: Channel::Telemetry,
         payload_digest: u128::MAX - u128::from(seq),
+        promised: true,
         due_ms: 1_790_000_000_000,
         sent_ms: 1_790_000_005_000,
         readings: (0..readings)
@@ -207,16 +209,17 @@ enum Step {
 fn any_step() -> impl Strategy<Value = Step> {
     let batch = (
         "[a-c]{1,3}",
-        any::<(u32, u64, u128, i64, i64)>(),
+        any::<(u32, u64, u128, bool, i64, i64)>(),
         0_usize..7,
         proptest::collection::vec(any_reading(), 0..5),
     );
     prop_oneof![
-        4 => batch.prop_map(|(station, (session, seq, payload_digest, due_ms, sent_ms), channel, readings)| {
+        4 => batch.prop_map(|(station, (session, seq, payload_digest, promised, due_ms, sent_ms), channel, readings)| {
             let channel = Channel::ALL[channel];
             let station = station.into();
             Step::Batch(BatchRecord {
-                id: 0, station, session, seq, channel, payload_digest, due_ms, sent_ms, readings,
+                id: 0, station, session, seq, channel, payload_digest, promised, due_ms, sent_ms,
+                readings,
             })
         }),
         3 => (0_u64..5, any::<i64>(), any::<bool>())

@@ -1,19 +1,22 @@
 //! Where a station publishes.
 
+use bytes::Bytes;
 use loushan_schemas::topic::{Channel, Topic};
 
 use crate::station::Station;
 
-/// A station's topics, formatted once.
-pub(super) struct Topics(Vec<(Channel, String)>);
+/// A station's topics, formatted once; a tape's messages have their own.
+#[derive(Default)]
+pub(super) struct Topics(Vec<(Channel, Bytes)>);
 
 impl Topics {
     pub(super) fn of(station: &Station) -> Self {
-        Self(Channel::ALL.map(|channel| (channel, topic(station, channel))).into())
+        Self(Channel::ALL.map(|channel| (channel, topic(station, channel).into())).into())
     }
 
-    pub(super) fn of_channel(&self, channel: Channel) -> &str {
-        self.0.iter().find(|(c, _)| *c == channel).map_or("", |(_, topic)| topic.as_str())
+    pub(super) fn of_channel(&self, channel: Channel) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        self.0.iter().find(|(c, _)| *c == channel).map_or(&NONE, |(_, topic)| topic)
     }
 }
 

@@ -3,21 +3,31 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use loushan_schemas::topic::Channel;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::unix_ms;
 use crate::ledger::{Ledger, LedgerError};
-use crate::link::LinkEvent;
+use crate::link::{LinkEvent, Message};
+use crate::options::Qos;
 use crate::report::{ByKind, FleetStats, KINDS};
+
+/// What a publish is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Batch,
+    /// The station's birth or death, which is of one connection.
+    State,
+    /// To a command.
+    Answer,
+}
 
 /// A publish that is not acknowledged.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) channel: Channel,
-    pub(super) payload: Bytes,
+    pub(super) role: Role,
+    pub(super) message: Message,
     pub(super) kinds: ByKind,
     /// It is wrong on purpose, so that a refusal is no error.
     pub(super) spoiled: bool,
@@ -44,16 +54,12 @@ pub(super) struct Window {
 }
 
 impl Held {
-    /// The answer to a command.
-    pub(super) fn answer(payload: Bytes) -> Self {
-        let channel = Channel::CommandResult;
-        Self { channel, handed_over: Some(Instant::now()), ..Self::state(payload) }
-    }
-
-    pub(super) const fn state(payload: Bytes) -> Self {
+    /// What a station says of itself: always at QoS 1.
+    pub(super) const fn own(role: Role, topic: Bytes, payload: Bytes) -> Self {
+        let (qos, retain) = (Qos::AtLeastOnce, matches!(role, Role::State));
         Self {
-            channel: Channel::State,
-            payload,
+            role,
+            message: Message { topic, payload, qos, retain },
             kinds: [0; KINDS],
             spoiled: false,
             id: None,
@@ -75,7 +81,13 @@ impl Window {
         match event {
             LinkEvent::Sent(pkid) => {
                 // The session takes publishes in the order they were handed over.
-                if let Some(publish) = held.iter_mut().find(|publish| publish.pkid.is_none()) {
+                let position = held.iter().position(|publish| publish.pkid.is_none());
+                if pkid == 0 {
+                    // Nothing more will be heard of it.
+                    position.and_then(|at| held.remove(at));
+                    drop(held);
+                    self.has_room();
+                } else if let Some(publish) = position.and_then(|at| held.get_mut(at)) {
                     publish.pkid = Some(pkid);
                 }
             }
@@ -83,9 +95,9 @@ impl Window {
                 let position = held.iter().position(|publish| publish.pkid == Some(pkid));
                 let Some(publish) = position.and_then(|at| held.remove(at)) else { return Ok(()) };
                 drop(held);
-                if publish.channel == Channel::CommandResult {
+                if publish.role == Role::Answer {
                     FleetStats::add(&stats.commands_answered, refused.is_none().into());
-                } else if publish.channel != Channel::State {
+                } else if publish.role == Role::Batch {
                     let latency = publish.counts_from.map(|since| since.elapsed());
                     if let Some(reason) = refused {
                         FleetStats::add(&stats.refused, 1);
@@ -102,16 +114,26 @@ impl Window {
                         ledger.acknowledged(id, unix_ms(), refused.is_some())?;
                     }
                 }
-                *self.room_since.lock() = Some(Instant::now());
-                self.room.notify_waiters();
+                self.has_room();
             }
-            LinkEvent::Commanded(command) => {
-                self.commands.lock().push_back(command);
+            // Nothing else is subscribed to.
+            LinkEvent::Heard(command) => {
+                self.commands.lock().push_back(command.payload);
                 self.commanded.notify_one();
             }
-            LinkEvent::Connected | LinkEvent::Disconnected | LinkEvent::Other => {}
+            LinkEvent::Subscribed { refused: 0 }
+            | LinkEvent::Connected
+            | LinkEvent::Disconnected => {}
+            LinkEvent::Subscribed { .. } => {
+                stats.recorder.lock().error("the subscription to commands was refused");
+            }
         }
         Ok(())
+    }
+
+    fn has_room(&self) {
+        *self.room_since.lock() = Some(Instant::now());
+        self.room.notify_waiters();
     }
 
     /// The next command. Cancel-safe.

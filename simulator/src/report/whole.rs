@@ -29,6 +29,9 @@ pub struct Counts {
     pub batches_sent: u64,
     /// Batches that were acknowledged and not refused.
     pub batches_acked: u64,
+    /// Of the batches sent, those at QoS 0: nobody acknowledges them.
+    #[serde(default)]
+    pub unpromised: u64,
     /// Batches published twice on purpose.
     pub repeated_on_purpose: u64,
     /// Batches sent again, byte for byte, as their connection ended without an acknowledgement.
@@ -50,6 +53,7 @@ impl Counts {
         self.readings_acked += other.readings_acked;
         self.batches_sent += other.batches_sent;
         self.batches_acked += other.batches_acked;
+        self.unpromised += other.unpromised;
         self.repeated_on_purpose += other.repeated_on_purpose;
         self.redelivered += other.redelivered;
         self.refused += other.refused;
@@ -58,10 +62,10 @@ impl Counts {
         self.commands_answered += other.commands_answered;
     }
 
-    /// Batches that are sent and not answered.
+    /// Batches that are sent and not answered, though they should be.
     #[must_use]
     pub const fn unacknowledged(&self) -> u64 {
-        self.batches_sent.saturating_sub(self.batches_acked + self.refused)
+        self.batches_sent.saturating_sub(self.batches_acked + self.refused + self.unpromised)
     }
 }
 
@@ -254,6 +258,13 @@ impl fmt::Display for Report {
             c.refused,
             c.unacknowledged()
         )?;
+        if c.unpromised > 0 {
+            writeln!(
+                f,
+                "  at QoS 0           {} batches, which nobody acknowledges",
+                c.unpromised
+            )?;
+        }
         writeln!(
             f,
             "sent more than once  {} on purpose, {} after a lost connection",

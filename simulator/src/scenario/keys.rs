@@ -1,12 +1,13 @@
 //! The keys of a scenario: name, what it takes, what it is for, and how it is set.
 
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::Plan;
 use crate::fault::{Chance, Fault};
-use crate::options::{MqttVersion, Schedule, Share};
+use crate::options::{MqttVersion, Qos, Schedule, Share};
 use crate::report::Condition;
 use crate::traffic::Traffic;
 
@@ -19,6 +20,8 @@ pub struct Key {
     pub value: &'static str,
     /// Whether it takes several.
     pub many: bool,
+    /// What a flag without a value stands for, if it may.
+    pub bare: Option<&'static str>,
     /// What it is for.
     pub about: String,
     setter: Setter,
@@ -61,6 +64,7 @@ pub fn keys() -> Vec<Key> {
         name: (*name).to_owned(),
         value,
         many: false,
+        bare: (*name == "map_identities").then_some("1"),
         about: (*about).to_owned(),
         setter: Setter::Plain(*set),
     });
@@ -68,6 +72,7 @@ pub fn keys() -> Vec<Key> {
         name: (*name).to_owned(),
         value,
         many: true,
+        bare: None,
         about: (*about).to_owned(),
         setter: Setter::List(*set),
     });
@@ -75,6 +80,7 @@ pub fn keys() -> Vec<Key> {
         name: format!("fault.{}", fault.as_str()),
         value: "CHANCE",
         many: false,
+        bare: None,
         about: fault.about().to_owned(),
         setter: Setter::Fault(fault),
     });
@@ -134,9 +140,12 @@ const PLAIN: &[Plain] = &[
         "speed",
         "N",
         "How many times faster than the wall clock simulated time runs: 1440 makes a day a minute; more \
-         than 1 needs `for` [default: 1]",
+         than 1 needs `for`. A trace is played faster or, by a fraction, slower [default: 1]",
         |plan, text| {
-            plan.fleet.speed = parsed(text, "a whole number from 1")?;
+            (plan.fleet.speed, plan.fleet.tempo) = match parsed(text, "") {
+                Ok(speed) => (speed, 1.0),
+                Err(_) => (1, parsed(text, "a whole number from 1, or of a trace any above 0")?),
+            };
             Ok(())
         },
     ),
@@ -211,6 +220,77 @@ const PLAIN: &[Plain] = &[
         Ok(())
     }),
     (
+        "qos",
+        "N",
+        "Quality of service of batches: 0 (sent and forgotten), 1 or 2 [default: 1]",
+        |plan, text| {
+            let levels = ["0", "1", "2"];
+            let qos = levels.iter().zip(Qos::ALL).find(|(level, _)| **level == text);
+            plan.fleet.qos = qos.map(|(_, qos)| qos).ok_or("give one of 0, 1, 2")?;
+            Ok(())
+        },
+    ),
+    (
+        "user",
+        "NAME",
+        "The user's name; {station} in it is the station's own [default: {station}, where there is a \
+         password]",
+        |plan, text| {
+            plan.fleet.access.user = Some(text.to_owned());
+            Ok(())
+        },
+    ),
+    (
+        "password_file",
+        "FILE",
+        "A file with one password for all stations [default: LOUSHAN_PASSWORD, or none]",
+        |plan, text| {
+            plan.fleet.access.password_file = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "passwords_file",
+        "FILE",
+        "A file with a line STATION:PASSWORD for each station",
+        |plan, text| {
+            plan.fleet.access.passwords_file = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "ca",
+        "FILE",
+        "For mqtts://: the authorities that may have signed the server's certificate, in PEM",
+        |plan, text| {
+            plan.fleet.access.ca = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "client_certificate",
+        "FILE",
+        "For mqtts://: the stations' certificate in PEM; {station} in the path makes it one for each",
+        |plan, text| {
+            plan.fleet.access.client_certificate = Some(text.to_owned());
+            Ok(())
+        },
+    ),
+    ("client_key", "FILE", "Its key in PEM", |plan, text| {
+        plan.fleet.access.client_key = Some(text.to_owned());
+        Ok(())
+    }),
+    (
+        "source",
+        "ADDRESS",
+        "The address that stations connect from, or a range of them such as 127.0.0.2-127.0.0.9, taken in \
+         turn: each has some 28,000 ports of its own [default: the kernel's choice]",
+        |plan, text| {
+            plan.fleet.sources = sources(text)?;
+            Ok(())
+        },
+    ),
+    (
         "share",
         "PART/OF",
         "Which part of the fleet to play, such as 2/4 on the second of four machines [default: 1/1]",
@@ -231,6 +311,25 @@ const PLAIN: &[Plain] = &[
                 return Err("give 1 to 64".to_owned());
             }
             plan.processes = processes;
+            Ok(())
+        },
+    ),
+    (
+        "trace",
+        "FILE",
+        "A trace that `loushan record` wrote, to be played in place of a simulated fleet",
+        |plan, text| {
+            plan.fleet.trace = Some(text.into());
+            Ok(())
+        },
+    ),
+    (
+        "map_identities",
+        "N",
+        "Gives a trace's stations, sessions and devices other names, the same for the same N, so that a \
+         store has not seen them [without N: 1]",
+        |plan, text| {
+            plan.fleet.map_identities = Some(parsed(text, "a whole number from 0")?);
             Ok(())
         },
     ),
@@ -278,6 +377,24 @@ const PLAIN: &[Plain] = &[
     }),
 ];
 
+/// Source addresses, at most.
+const SOURCES: u32 = 4096;
+
+fn sources(text: &str) -> Result<Vec<IpAddr>, String> {
+    let wanted = || {
+        format!("give an address of this machine, or up to {SOURCES} such as 127.0.0.2-127.0.0.9")
+    };
+    let Some((first, last)) = text.split_once('-') else {
+        return text.parse().map(|address| vec![address]).map_err(|_| wanted());
+    };
+    let number = |text: &str| text.parse().map(|a: Ipv4Addr| u32::from(a)).map_err(|_| wanted());
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last || last - first >= SOURCES {
+        return Err(wanted());
+    }
+    Ok((first..=last).map(|number| Ipv4Addr::from(number).into()).collect())
+}
+
 /// In a million.
 fn percent(text: &str) -> Result<u32, String> {
     Chance::parse(Fault::Duplicate, text)
@@ -289,7 +406,7 @@ const LISTS: &[List] = &[
     (
         "target",
         "URL",
-        "The broker: mqtt://[user[:password]@]host[:port]; stations are dealt to several in turn",
+        "The broker: mqtt://[user[:password]@]host[:port], mqtts:// over TLS; stations are dealt to several in turn",
         |plan, values| {
             let (first, more) = values.split_first().ok_or("give mqtt://HOST:PORT")?;
             plan.fleet.target.clone_from(first);

@@ -50,7 +50,7 @@ fn all_faults_of_a_scenario_are_told_at_once_with_key_value_and_remedy() {
         "loop is \"ajar\"; give one of open, closed",
         "for is \"60\"; give a time with its unit",
         "fault.corrupt is \"much\"; give how often, such as 1%",
-        "stations is 0; give 1 to 9999",
+        "stations is 0; give 1 to 100000",
     ] {
         assert!(faults.contains(told), "{told} is not in\n{faults}");
     }
@@ -72,6 +72,8 @@ fn every_key_has_a_flag_of_its_own_and_can_be_set() {
             "traffic" => "mar",
             "loop" => "closed",
             "mqtt" => "5",
+            "qos" => "2",
+            "source" => "127.0.0.2-127.0.0.4",
             "share" => "1/2",
             "target" => "mqtt://h",
             "fail_if" => "p99 > 5ms",
@@ -85,10 +87,35 @@ fn every_key_has_a_flag_of_its_own_and_can_be_set() {
             }
             _ => "7",
         };
-        let before = said(&[("for", "7s")]);
+        let mut before = said(&[("for", "7s")]);
+        if key.name == "map_identities" {
+            before.extend(said(&[("trace", "it")]));
+        }
         let plan = Plan::of(&[before.clone(), said(&[(&key.name, value)])]).unwrap();
         let before = Plan::of(&[before]).unwrap();
         assert_ne!(format!("{plan:?}"), format!("{before:?}"), "{} does nothing", key.name);
+    }
+}
+
+#[test]
+fn sources_are_an_address_or_a_range_that_is_not_too_long() {
+    let sources = |text| Plan::of(&[said(&[("source", text)])]).map(|plan| plan.fleet.sources);
+    let shown =
+        |text| -> Vec<String> { sources(text).unwrap().iter().map(ToString::to_string).collect() };
+    assert_eq!(shown("127.0.0.9"), ["127.0.0.9"]);
+    assert_eq!(
+        shown("127.0.0.254-127.0.1.1"),
+        ["127.0.0.254", "127.0.0.255", "127.0.1.0", "127.0.1.1"]
+    );
+    assert_eq!(shown("::1"), ["::1"]);
+    for bad in
+        ["", "127.0.0.2-127.0.0.1", "127.0.0.1-", "localhost", "0.0.0.0-255.255.255.255", "::1-::2"]
+    {
+        let error = sources(bad).unwrap_err().to_string();
+        assert!(
+            error.contains("source is") && error.contains("such as 127.0.0.2-127.0.0.9"),
+            "{bad}: {error}"
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use loushan_schemas::limits::SCHEMA_MAJOR;
 use loushan_schemas::model::Model;
 use loushan_schemas::pb;
 use loushan_schemas::reading::{Body, Reading};
+use loushan_schemas::reject::RejectReason;
 use loushan_schemas::station::status_to_wire;
 use loushan_schemas::time::DeviceTime;
 use loushan_schemas::topic::Channel;
@@ -15,6 +16,7 @@ use prost::Message as _;
 
 use super::Station;
 use crate::fault::FaultCounts;
+use crate::options::Qos;
 
 /// When batches are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,13 @@ impl Gathered {
             due,
             channel,
             seq,
+            session: station.session,
+            base_ms: due,
+            topic: None,
+            qos: None,
+            retain: false,
+            entered: true,
+            beside: None,
             payload: payload.into(),
             meant: readings.iter().map(Meant::of).collect(),
             again: false,
@@ -92,7 +101,7 @@ pub struct Meant {
 }
 
 impl Meant {
-    pub(super) fn of(reading: &Reading) -> Self {
+    pub(crate) fn of(reading: &Reading) -> Self {
         Self {
             imei: reading.imei.map_or(0, Imei::get),
             boot_epoch: reading.boot_epoch,
@@ -110,7 +119,19 @@ pub(crate) struct Batch {
     /// When it was cut, or is sent again: simulated.
     pub(crate) due: i64,
     pub(crate) channel: Channel,
+    pub(crate) session: u32,
     pub(crate) seq: u64,
+    /// What the readings' times are reckoned from, by the station's clock.
+    pub(crate) base_ms: i64,
+    /// Where it is published; by default its station's topic of the channel.
+    pub(crate) topic: Option<Bytes>,
+    /// By default that of the run.
+    pub(crate) qos: Option<Qos>,
+    pub(crate) retain: bool,
+    /// It goes into the ledger.
+    pub(crate) entered: bool,
+    /// It may lie in the dead letters although it is stored.
+    pub(crate) beside: Option<RejectReason>,
     pub(crate) payload: Bytes,
     pub(crate) meant: Arc<[Meant]>,
     /// The same bytes were published before.

@@ -15,7 +15,7 @@ use loushan_ingest::sink::dead_letter::DeadLetters;
 use loushan_ingest::sink::embedded::{EmbeddedConfig, RetentionConfig, Store as Embedded};
 use loushan_schemas::row::Row;
 use loushan_simulator::AuditError;
-use loushan_simulator::audit::{Each, Keeps, Letter, Store, Stored, key_of};
+use loushan_simulator::audit::{Each, Keeps, Letter, Store, Stored, tell_rows};
 
 use crate::cli::Failure;
 
@@ -108,17 +108,6 @@ impl Store for Folder {
         &mut self,
         wanted: &HashSet<(u64, u128)>,
     ) -> Result<HashMap<(u64, u128), String>, AuditError> {
-        let mut told = HashMap::new();
-        let after = wanted.iter().map(|(lsn, _)| lsn.saturating_sub(1)).min().unwrap_or(0);
-        self.each_row(after, |row| {
-            let named = (row.lsn, key_of(row));
-            if wanted.contains(&named) {
-                let mut line = String::new();
-                row.write_json(&mut line);
-                told.insert(named, line);
-            }
-            Ok(told.len() < wanted.len())
-        })?;
-        Ok(told)
+        tell_rows(wanted, |after, each| self.each_row(after, |row| Ok(each(row))))
     }
 }

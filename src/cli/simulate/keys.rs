@@ -18,6 +18,10 @@ impl clap::Args for KeyFlags {
                 .value_name(key.value)
                 .help(key.about.clone())
                 .action(action);
+            let argument = match key.bare {
+                Some(bare) => argument.num_args(0..=1).default_missing_value(bare),
+                None => argument,
+            };
             command.arg(argument)
         })
     }

@@ -1,7 +1,7 @@
-//! The ledger's small change: numbers of as few bytes as they need.
+//! The small change of ledgers and traces: numbers of as few bytes as they need.
 
 /// Appends a number, seven bits a byte, the lowest first.
-pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -11,33 +11,33 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends a difference; small ones of either sign are short. Wraps, so that any two numbers have
 /// one.
-pub(super) fn put_difference(out: &mut Vec<u8>, value: i64, from: i64) {
+pub(crate) fn put_difference(out: &mut Vec<u8>, value: i64, from: i64) {
     let d = value.wrapping_sub(from);
     put(out, ((d << 1) ^ (d >> 63)).cast_unsigned());
 }
 
 /// Takes pieces off the front.
 #[derive(Debug)]
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (front, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(front)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    pub(super) fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -54,16 +54,16 @@ impl<'a> Bytes<'a> {
         None
     }
 
-    pub(super) fn difference(&mut self, from: i64) -> Option<i64> {
+    pub(crate) fn difference(&mut self, from: i64) -> Option<i64> {
         let z = self.number()?;
         Some(from.wrapping_add((z >> 1).cast_signed() ^ -((z & 1).cast_signed())))
     }
 
-    pub(super) fn number32(&mut self) -> Option<u32> {
+    pub(crate) fn number32(&mut self) -> Option<u32> {
         u32::try_from(self.number()?).ok()
     }
 
-    pub(super) fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         let length = usize::from(self.u8()?);
         String::from_utf8(self.take(length)?.to_vec()).ok()
     }
