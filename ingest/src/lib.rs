@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod io;
 pub mod lock;
+pub mod metrics;
 pub mod pipeline;
 pub mod readiness;
 pub mod registry;

@@ -4,9 +4,11 @@
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod exposition;
 pub mod fleet;
 pub mod mqtt;
 pub mod raw;
+pub mod victoria;
 pub mod wire;
 
 use std::io::{BufRead, BufReader, Read};

@@ -12,6 +12,7 @@ use loushan_schemas::kind::Kind;
 
 use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
+use super::limits::{self, Limit};
 use super::raw::Raw;
 use super::table::Setting;
 use crate::http::{HttpLimits, QueryLimits};
@@ -56,6 +57,8 @@ pub struct Config {
     pub dead_letter: DeadLetterConfig,
     /// The stations file, where one is set.
     pub stations_file: Option<PathBuf>,
+    /// Sizes and counts as they are set, for whoever shows figures beside them.
+    pub limits: Vec<Limit>,
     /// How events are written.
     pub tracing: Tracing,
     /// How long an ordered stop may take.
@@ -206,6 +209,7 @@ fn resolve(raw: &Raw) -> Option<Config> {
             station_bytes: values.bytes("dead_letter.station_bytes")?,
         },
         stations_file: values.path("stations.file"),
+        limits: limits::limits(raw),
         tracing: Tracing {
             json: values.text("tracing.format")? == "json",
             level: values.text("tracing.level")?,

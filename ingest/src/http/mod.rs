@@ -26,7 +26,6 @@ mod error;
 mod export;
 mod guard;
 mod limits;
-pub mod metrics;
 mod params;
 mod query;
 mod retention;
@@ -142,7 +141,7 @@ async fn readyz(State(app): State<App>) -> Response {
 async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
     let text = tokio::task::spawn_blocking(move || {
         app.view.record_metrics();
-        metrics::publish(&app.view.conservation(), &app.view.readiness());
+        crate::metrics::publish(&app.view.conservation(), &app.view.readiness());
         app.metrics.render()
     })
     .await

@@ -103,6 +103,11 @@ impl Lookup {
         self.queue.lock().jobs.len()
     }
 
+    /// Bytes of those jobs, and of the one that is being looked up.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
     /// Whether no more jobs are taken.
     pub(crate) fn closed(&self) -> bool {
         self.queue.lock().closed

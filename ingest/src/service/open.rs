@@ -216,6 +216,7 @@ pub(super) fn open(
         data: data.clone(),
         letters_turn: parking_lot::Mutex::new(()),
         log_options: config.pipeline.log.clone(),
+        limits: config.limits.clone(),
     });
     Ok(Opened { view, admin_token, keeper, embedded, dead_letter, servers, trimmer })
 }

@@ -21,6 +21,7 @@ use super::{dead_letter_dir, letter_dirs};
 use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
+use crate::config::Limit;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
 use crate::io::Io;
 use crate::pipeline::Pipeline;
@@ -56,6 +57,8 @@ pub(super) struct ServiceView {
     pub(super) letters_turn: Mutex<()>,
     /// The log's bounds, for the messages.
     pub(super) log_options: LogOptions,
+    /// All bounds of the configuration, for the metrics.
+    pub(super) limits: Vec<Limit>,
 }
 
 /// Which component a sink's trouble belongs to.
@@ -184,6 +187,7 @@ impl View for ServiceView {
 
     fn record_metrics(&self) {
         self.pipeline.record_metrics();
+        self.record_figures();
     }
 
     fn commands(&self) -> Option<&Commands> {
