@@ -136,6 +136,7 @@ fn what_needs_a_sink_or_certificates_is_exported_where_they_are() {
             ("LOUSHAN__SINK__CITY__URL", &url),
             ("LOUSHAN__SINK__CITY__ORG", "city"),
             ("LOUSHAN__SINK__CITY__BUCKET", "loushan"),
+            ("LOUSHAN__SINK__CITY__AUTH", "none"),
             ("LOUSHAN__SINK__CITY__CREATE_BUCKET", "false"),
             ("LOUSHAN__SINK__CITY__BATCH_AGE", "10ms"),
         ],

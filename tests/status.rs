@@ -64,7 +64,7 @@ fn a_status_tells_by_its_exit_code_and_its_words_how_the_service_is() {
 fn a_service_that_is_not_ready_is_told_with_its_reason_and_exit_code_one() {
     let data = tempfile::tempdir().unwrap();
     // No disk has as much free: nothing is acknowledged.
-    let floor = [("LOUSHAN__LOG__FREE_DISK_FLOOR", "16TiB")];
+    let floor = [("LOUSHAN__LOG__FREE_DISK_FLOOR", "16384GiB")];
     let mut serve = loushan();
     serve.arg("serve").current_dir(data.path()).env("LOUSHAN__DATA__DIR", data.path());
     serve.env("LOUSHAN__MQTT__LISTEN", "127.0.0.1:0").envs(floor);
