@@ -6,40 +6,10 @@
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use support::mqtt::Publisher;
+use support::victoria::Victoria;
 use support::{Service, wait_for, wire};
-
-/// A victoria-metrics with a folder of its own. Ended by SIGTERM, as it forgets on SIGKILL what it
-/// has acknowledged.
-struct Victoria(Child);
-
-impl Victoria {
-    fn start(data: &Path, address: SocketAddr) -> Self {
-        let child = Command::new("victoria-metrics")
-            .arg(format!("-storageDataPath={}", data.display()))
-            .arg(format!("-httpListenAddr={address}"))
-            .arg("-dedup.minScrapeInterval=1ms")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("victoria-metrics is missing: run the tests by tests/run, which installs it");
-        let server = Self(child);
-        wait_for("victoria-metrics", || support::get(address, "/health").ok());
-        server
-    }
-}
-
-impl Drop for Victoria {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        // It may have ended already; then there is nobody to tell.
-        let _told = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ended = self.0.wait();
-    }
-}
 
 /// Samples of a metric by device.
 fn samples(address: SocketAddr, metric: &str) -> Vec<(String, Vec<i64>, Vec<f64>)> {

@@ -1,4 +1,4 @@
-//! Each limit of the README's table, passed by a client of the real binary: what is said there becomes
+//! Each limit of the table in docs/limits.md, passed by a client of the real binary: what is said there becomes
 //! of the client, and the metric that is named there counts it.
 
 #![allow(missing_docs, clippy::unwrap_used)]

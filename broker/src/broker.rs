@@ -387,13 +387,30 @@ impl Shared {
         self.pending.fetch_add(count, Ordering::AcqRel);
     }
 
+    /// Once a second and not with every publish, which would be the most shared words there are.
+    fn record_figures(&self) {
+        let metrics = &self.metrics;
+        metrics.in_flight_bytes.set(self.in_flight.used() as f64);
+        metrics.buffer_bytes.set(self.buffers.used() as f64);
+        let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
+        metrics.in_flight_publishes.set(publishes as f64);
+        let (received, sent) = self.sys.traffic.bytes();
+        metrics.received_bytes.absolute(received);
+        metrics.sent_bytes.absolute(sent);
+        metrics.subscriptions.set(self.subscriptions.count() as f64);
+        metrics.sessions_away.set(self.registry.counts().1 as f64);
+        metrics.queue_bytes.set(self.registry.limits().total.used() as f64);
+        metrics.live_feed_bytes.set(self.router.waiting_bytes() as f64);
+        metrics.retained_bytes.set(self.retained.bytes() as f64);
+        metrics.will_bytes.set(self.wills.used() as f64);
+        let (commands, bytes) = self.parcels.held();
+        metrics.commands_waiting.set(commands as f64);
+        metrics.commands_bytes.set(bytes as f64);
+    }
+
     fn sweep(self: &Arc<Self>) {
         let (ended, wills) = self.registry.sweep(Instant::now());
-        // Once a second and not with every publish, which would be the most shared words there are.
-        self.metrics.in_flight_bytes.set(self.in_flight.used() as f64);
-        self.metrics.buffer_bytes.set(self.buffers.used() as f64);
-        let publishes = self.in_flight_publishes.load(Ordering::Relaxed);
-        self.metrics.in_flight_publishes.set(publishes as f64);
+        self.record_figures();
         self.retained.sweep(Instant::now());
         self.debts.sweep();
         self.sweep_parcels();

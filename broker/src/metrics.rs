@@ -36,6 +36,16 @@ pub(crate) struct Metrics {
     pub(crate) subscriptions_denied: Counter,
     pub(crate) subscriptions_refused: Counter,
     pub(crate) deliveries_denied: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) subscriptions: Gauge,
+    pub(crate) sessions_away: Gauge,
+    pub(crate) queue_bytes: Gauge,
+    pub(crate) live_feed_bytes: Gauge,
+    pub(crate) retained_bytes: Gauge,
+    pub(crate) will_bytes: Gauge,
+    pub(crate) commands_waiting: Gauge,
+    pub(crate) commands_bytes: Gauge,
 }
 
 impl Metrics {
@@ -67,6 +77,16 @@ impl Metrics {
             subscriptions_refused: counter!("loushan_subscriptions_refused_total"),
             subscriptions_denied: counter!("loushan_subscriptions_denied_total"),
             deliveries_denied: counter!("loushan_deliveries_denied_total"),
+            received_bytes: counter!("loushan_mqtt_received_bytes_total"),
+            sent_bytes: counter!("loushan_mqtt_sent_bytes_total"),
+            subscriptions: gauge!("loushan_subscriptions"),
+            sessions_away: gauge!("loushan_sessions_away"),
+            queue_bytes: gauge!("loushan_queue_bytes"),
+            live_feed_bytes: gauge!("loushan_live_feed_bytes"),
+            retained_bytes: gauge!("loushan_retained_bytes"),
+            will_bytes: gauge!("loushan_will_bytes"),
+            commands_waiting: gauge!("loushan_commands_waiting"),
+            commands_bytes: gauge!("loushan_commands_bytes"),
         }
     }
 

@@ -185,6 +185,12 @@ impl Parcels {
         Ok(())
     }
 
+    /// How many wait, and the memory of all, of those that ended too.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.waiting.values().map(|waiting| waiting.len()).sum(), inner.bytes)
+    }
+
     fn get(&self, id: u64) -> Option<Parcel> {
         let inner = self.inner.lock();
         let entry = inner.by_id.get(&id).and_then(|order| inner.all.get(order))?;

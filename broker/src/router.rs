@@ -127,6 +127,11 @@ impl Router {
         }
     }
 
+    /// Bytes of the messages that wait for the router.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.inbox.bytes()
+    }
+
     /// Whether so many subscriptions wait for the router that no more should be read for now.
     pub(crate) fn is_congested(&self) -> bool {
         self.inbox.is_congested()

@@ -42,6 +42,12 @@ pub(crate) struct Tally {
 }
 
 impl Traffic {
+    /// Bytes received and sent so far.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.bytes_received), read(&self.bytes_sent))
+    }
+
     /// Adds a connection's tally.
     pub(crate) fn count(&self, tally: &Tally) {
         let add = |counter: &AtomicU64, amount: u64| {

@@ -15,6 +15,7 @@ pub mod http;
 pub mod io;
 pub mod live;
 pub mod lock;
+pub mod metrics;
 pub mod pipeline;
 pub mod readiness;
 pub mod registry;

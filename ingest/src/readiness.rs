@@ -44,6 +44,23 @@ pub enum Component {
 }
 
 impl Component {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Service,
+        Self::Log,
+        Self::Disk,
+        Self::Durability,
+        Self::Pipeline,
+        Self::Broker,
+        Self::Identity,
+        Self::Router,
+        Self::Sessions,
+        Self::Http,
+        Self::Embedded,
+        Self::Sinks,
+        Self::DeadLetter,
+    ];
+
     /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -33,8 +33,17 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn print() -> Result<ExitCode, Failure> {
+    print_text(&default_file())
+}
+
+/// Prints the document of all metrics: `docs/metrics.md`.
+pub(super) fn print_metrics() -> Result<ExitCode, Failure> {
+    print_text(&loushan_ingest::metrics::document())
+}
+
+fn print_text(text: &str) -> Result<ExitCode, Failure> {
     // Not print!, which panics when the reader (`| head`) has gone.
-    match std::io::stdout().write_all(default_file().as_bytes()) {
+    match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(ExitCode::SUCCESS),
     }

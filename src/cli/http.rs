@@ -36,7 +36,7 @@ const ERROR_BYTES: u64 = 64 * 1024;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServiceArgs {
     /// The running service's HTTP address.
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, value_name = "URL", env = "LOUSHAN_URL", default_value = DEFAULT_URL)]
     url: String,
     #[command(flatten)]
     pass: Pass,
@@ -169,6 +169,20 @@ impl Client {
         self.answer(&url, request.call())
     }
 
+    /// The JSON of a `GET` whose answer counts whatever its status: `/readyz` says why it is not ready.
+    pub(super) fn get_any(&self, path: &str) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.call().map_err(|error| self.unreachable(&error))?;
+        if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+            return self.answer(&url, Ok(answer))?.json();
+        }
+        Answer { url, body: Box::new(answer.into_body().into_reader()) }.json()
+    }
+
     /// `POST` to a path with parameters, and with a body where there is one.
     pub(super) fn post(
         &self,
@@ -188,17 +202,19 @@ impl Client {
         self.answer(&url, answer)
     }
 
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let base = &self.base;
+        Failure::Failed(anyhow!(
+            "no answer from {base}: {error}; is the service running there? --url names another"
+        ))
+    }
+
     fn answer(
         &self,
         url: &str,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer, Failure> {
-        let answer = answer.map_err(|error| {
-            let base = &self.base;
-            Failure::Failed(anyhow!(
-                "no answer from {base}: {error}; is the service running there? --url names another"
-            ))
-        })?;
+        let answer = answer.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let body = answer.into_body().into_reader();
         if status.is_success() {
@@ -250,6 +266,14 @@ impl Answer {
     /// The body, as it comes. One that breaks off ends in an error, not at its end.
     pub(super) fn into_reader(self) -> impl Read {
         self.body
+    }
+
+    /// The body, as text.
+    pub(super) fn text(mut self) -> Result<String, Failure> {
+        let mut text = String::new();
+        let read = self.body.read_to_string(&mut text);
+        read.with_context(|| format!("the answer of {} broke off", self.url))?;
+        Ok(text)
     }
 
     /// The body, as JSON.

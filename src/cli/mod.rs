@@ -2,9 +2,9 @@
 //!
 //! | exit code | meaning |
 //! |---|---|
-//! | 0 | done; for `audit`: ledger and store agree |
-//! | 1 | failed; for `audit`: they differ |
-//! | 2 | the command line or the configuration is wrong |
+//! | 0 | done; for `audit`: ledger and store agree; for `status`: the service is ready |
+//! | 1 | failed; for `audit`: they differ; for `status`: it is not ready |
+//! | 2 | the command line or the configuration is wrong; for `status`: it could not be asked |
 
 // What a command says is its output.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -18,6 +18,7 @@ mod demo;
 mod events;
 mod export;
 mod http;
+mod look;
 mod query;
 mod record;
 mod replay;
@@ -27,8 +28,10 @@ mod signals;
 mod simulate;
 mod sink;
 mod snapshot;
+mod status;
 mod store;
 mod table;
+mod top;
 mod user;
 
 use std::future::Future;
@@ -61,12 +64,18 @@ enum Command {
     CheckConfig(config::CheckArgs),
     /// Print the commented default configuration file.
     PrintConfig,
+    /// Print what every metric means, in Markdown.
+    PrintMetrics,
     /// Make certificates to try TLS with.
     #[command(subcommand)]
     Certs(certs::Command),
     /// Keep the users file: who may come in, by which password, in which role.
     #[command(subcommand)]
     User(user::Command),
+    /// Look at a running service once. Exit code 1: it is not ready, 2: it could not be asked.
+    Status(status::Args),
+    /// Look at a running service again and again; q quits.
+    Top(top::Args),
     /// Ask what is stored: latest readings, history, figures, silences.
     #[command(subcommand)]
     Query(query::Command),
@@ -120,8 +129,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::CheckConfig(args) => config::check(&args),
         Command::PrintConfig => config::print(),
+        Command::PrintMetrics => config::print_metrics(),
         Command::Certs(command) => certs::run(&command),
         Command::User(command) => user::run(&command),
+        Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Query(command) => query::run(&command),
         Command::Export(args) => export::run(&args),
         Command::Retention(args) => retention::run(&args),

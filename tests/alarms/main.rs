@@ -186,9 +186,7 @@ fn kills_in_the_middle_lose_and_double_no_alarm() {
             // While alarms are on their way, and while the receiver is away.
             1 => setup.receiver.refuse(true),
             2 => {
-                wait_for("the receiver's refusal", || {
-                    (setup.receiver.refused() > 0).then_some(())
-                });
+                wait_for("the receiver's refusal", || (setup.receiver.refused() > 0).then_some(()));
                 service.kill();
                 service = setup.start();
                 publisher = Publisher::connect(service.mqtt, STATION);

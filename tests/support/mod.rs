@@ -5,10 +5,12 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod browser;
+pub mod exposition;
 pub mod fleet;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod raw;
+pub mod victoria;
 pub mod wire;
 
 use std::io::{BufRead, BufReader, Read};

@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Ciphertext that a session holds for a client that takes none: one record and a little. The bound
 /// on what is written and not taken is the connection's.
@@ -81,6 +82,8 @@ struct Inner {
 struct Current {
     config: Arc<ServerConfig>,
     digest: Digest,
+    /// Unix seconds.
+    expires: Option<i64>,
 }
 
 /// Of all files together.
@@ -99,8 +102,7 @@ impl Tls {
     /// # Errors
     /// When they cannot be read, or are not what they should be.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let (config, digest) = Material::read(&files)?.configure(&files)?;
-        let current = RwLock::new(Current { config: Arc::new(config), digest });
+        let current = RwLock::new(Material::read(&files)?.configure(&files)?);
         Ok(Self(Arc::new(Inner { files, current })))
     }
 
@@ -114,9 +116,21 @@ impl Tls {
         if material.digest() == current.read().digest {
             return Ok(false);
         }
-        let (config, digest) = material.configure(files)?;
-        *current.write() = Current { config: Arc::new(config), digest };
+        let configured = material.configure(files)?;
+        *current.write() = configured;
         Ok(true)
+    }
+
+    /// The section of the configuration that names the files.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
+        self.0.files.section
+    }
+
+    /// When the certificate in use ends, in Unix seconds.
+    #[must_use]
+    pub fn expires(&self) -> Option<i64> {
+        self.0.current.read().expires
     }
 
     /// The server's side of a handshake. Has no deadline of its own.
@@ -133,6 +147,12 @@ impl Tls {
         };
         TlsAcceptor::from(config).accept_with(stream, limit).await
     }
+}
+
+/// When a certificate ends, in Unix seconds.
+fn not_after(der: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// What is in the files.
@@ -172,7 +192,7 @@ impl Material {
         digest
     }
 
-    fn configure(self, files: &TlsFiles) -> Result<(ServerConfig, Digest), TlsError> {
+    fn configure(self, files: &TlsFiles) -> Result<Current, TlsError> {
         let fault = |key, path: &Path, why: String, remedy| TlsError {
             section: files.section,
             key,
@@ -193,6 +213,7 @@ impl Material {
         if chain.is_empty() {
             return Err(certificate("there is no certificate in it".to_owned()));
         }
+        let expires = chain.first().and_then(not_after);
         let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|e| {
             key(
                 format!("there is no private key in it: {e}"),
@@ -215,7 +236,7 @@ impl Material {
         config.ticketer = provider::Ticketer::new().map_err(|e| certificate(e.to_string()))?;
         // One is enough for that, and each is another quarter of a kilobyte.
         config.send_tls13_tickets = 1;
-        Ok((config, digest))
+        Ok(Current { config: Arc::new(config), digest, expires })
     }
 
     fn verifier(&self, files: &TlsFiles) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

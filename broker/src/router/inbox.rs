@@ -64,6 +64,10 @@ impl Inbox {
         true
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
     pub(super) fn push(&self, command: Command) {
         let mut queue = self.queue.lock();
         queue.others += 1;

@@ -18,6 +18,7 @@ mod fault;
 #[cfg(feature = "testing")]
 pub(crate) mod fuzzing;
 pub mod keys;
+mod limits;
 mod listeners;
 mod print;
 mod raw;
@@ -29,6 +30,7 @@ pub mod units;
 
 pub use exposure::Exposed;
 pub use fault::{Fault, Faults, Origin};
+pub use limits::Limit;
 pub use print::default_file;
 pub use raw::{ENVIRONMENT_PREFIX, variable};
 pub use resolved::{Config, Keep, MqttListen, OnFull, SinkConfig, Tracing};

@@ -13,6 +13,7 @@ use loushan_schemas::kind::Kind;
 use super::alarms;
 use super::exposure::{self, Exposed};
 use super::fault::{Fault, Faults, Origin};
+use super::limits::{self, Limit};
 use super::raw::Raw;
 use super::table::{FAMILIES, Setting};
 use crate::alarm::AlarmConfig;
@@ -65,6 +66,8 @@ pub struct Config {
     pub projects_file: Option<PathBuf>,
     /// The bounds of the live feed.
     pub live: LiveLimits,
+    /// Sizes and counts as they are set, for whoever shows figures beside them.
+    pub limits: Vec<Limit>,
     /// How events are written.
     pub tracing: Tracing,
     /// How long an ordered stop may take.
@@ -227,6 +230,7 @@ fn resolve(raw: &Raw) -> Option<Config> {
             batch_bytes: values.count("live.batch_bytes")?,
             reading_bytes: values.count("live.reading_bytes")?,
         },
+        limits: limits::limits(raw),
         tracing: Tracing {
             json: values.text("tracing.format")? == "json",
             level: values.text("tracing.level")?,

@@ -21,13 +21,29 @@ use crate::live::Scope;
 
 /// Lets a request through or answers it.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match look(&app, &mut request).await {
+    let begun = std::time::Instant::now();
+    let response = match look(&app, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(refused) => {
             metrics::counter!("loushan_http_refused_total", "status" => refused.status_label())
                 .increment(1);
             refused.into_response()
         }
+    };
+    metrics::histogram!("loushan_http_request_seconds").record(begun.elapsed());
+    metrics::counter!("loushan_http_requests_total", "status" => class(response.status()))
+        .increment(1);
+    response
+}
+
+/// A status's class, as the metric's label.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        ..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
     }
 }
 

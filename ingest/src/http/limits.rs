@@ -95,6 +95,7 @@ pub(super) async fn serve(
         };
         let (tls, app, stop) = (tls.clone(), app.clone(), stop.clone());
         connections.spawn(async move {
+            let _counted = Counted::new();
             let shaken = tokio::select! {
                 shaken = tokio::time::timeout(HANDSHAKE, shake_hands(stream, tls)) => shaken,
                 () = stop.cancelled() => return,
@@ -108,6 +109,23 @@ pub(super) async fn serve(
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
+}
+
+/// A connection in the metrics, as long as it is there.
+struct Counted(metrics::Gauge);
+
+impl Counted {
+    fn new() -> Self {
+        let open = metrics::gauge!("loushan_http_connections");
+        open.increment(1.0);
+        Self(open)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// One connection, to its end.

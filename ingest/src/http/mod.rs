@@ -32,7 +32,6 @@ mod guard;
 mod kinds;
 mod limits;
 mod live;
-pub mod metrics;
 mod openapi;
 mod params;
 pub mod pipeline;
@@ -142,7 +141,7 @@ async fn readyz(State(app): State<App>) -> Response {
 async fn scrape(State(app): State<App>) -> Result<Response, ApiError> {
     let text = tokio::task::spawn_blocking(move || {
         app.view.record_metrics();
-        metrics::publish(&app.view.conservation(), &app.view.readiness());
+        crate::metrics::publish(&app.view.conservation(), &app.view.readiness());
         app.metrics.render()
     })
     .await

@@ -33,6 +33,7 @@ struct Fixture {
 
 fn sample(accepted: u64) -> Sample {
     let log = LogStats {
+        buffered_bytes: 0,
         segments: 1,
         disk_bytes: 100,
         used_bytes: 50,

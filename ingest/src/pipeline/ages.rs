@@ -51,6 +51,11 @@ impl Marks {
         }
     }
 
+    /// When the newest frame with a mark was received, in Unix ns.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.marks.back().map(|(_, at)| *at)
+    }
+
     /// The last mark at or before a frame.
     fn before(&self, lsn: u64) -> Option<(u64, i64)> {
         let after = self.marks.partition_point(|(at, _)| *at <= lsn);

@@ -99,13 +99,13 @@ impl Lookup {
     }
 
     /// Jobs that wait.
-    /// Bytes that wait.
-    pub(crate) fn bytes(&self) -> usize {
-        self.queue.lock().bytes
-    }
-
     pub(crate) fn waiting(&self) -> usize {
         self.queue.lock().jobs.len()
+    }
+
+    /// Bytes of those jobs, and of the one that is being looked up.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
     }
 
     /// Whether no more jobs are taken.

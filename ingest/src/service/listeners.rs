@@ -129,19 +129,28 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
     TcpListener::bind(address).await.map_err(|source| ListenError::Bind { key, address, source })
 }
 
+#[allow(clippy::cast_precision_loss)] // seconds
+fn note_expiry(tls: &Tls) {
+    if let Some(expires) = tls.expires() {
+        metrics::gauge!("loushan_certificate_expiry_timestamp_seconds", "section" => tls.section())
+            .set(expires as f64);
+    }
+}
+
 /// Reads certificates again on SIGHUP and when their files have changed. Never ends.
 pub(super) async fn reload(all: Vec<Tls>) {
     // A process that cannot hear the signal looks all the same.
     let mut hangup = signal(SignalKind::hangup()).ok();
     let mut told = vec![String::new(); all.len()];
+    all.iter().for_each(note_expiry);
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             Some(()) = async { hangup.as_mut()?.recv().await } => {}
         }
         for (tls, told) in all.iter().zip(&mut told) {
-            let tls = tls.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || tls.reload()).await else {
+            let reading = tls.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || reading.reload()).await else {
                 continue;
             };
             let result = match read {
@@ -151,6 +160,7 @@ pub(super) async fn reload(all: Vec<Tls>) {
                 }
                 Ok(true) => {
                     told.clear();
+                    note_expiry(tls);
                     tracing::info!("new certificates are in use");
                     "ok"
                 }

@@ -52,6 +52,7 @@ use crate::pipeline;
 use crate::readiness::{Component, Condition};
 use crate::sink::{dead_letter, embedded, influx};
 
+mod figures;
 pub(crate) mod letters;
 mod listeners;
 mod open;
@@ -203,7 +204,7 @@ impl Service {
     pub async fn start(config: Config, outside: Outside) -> Result<Self, StartError> {
         let Outside { listeners, clock, io, sessions, lock } = outside;
         // Before anything takes handles of metrics.
-        let metrics = crate::http::metrics::recorder();
+        let metrics = crate::metrics::recorder();
         let opening = config.clone();
         // Recovery reads and syncs files.
         let opened =

@@ -268,6 +268,7 @@ pub(super) fn open(
         live,
         acks,
         quotas: Quotas::default(),
+        limits: config.limits.clone(),
     });
     Ok(Opened { view, admin_token, keeper, embedded, dead_letter, alarms, servers, trimmer })
 }

@@ -24,6 +24,7 @@ use crate::alarm::Alarms;
 use crate::ask::Place;
 use crate::clock::Clock;
 use crate::commands::Commands;
+use crate::config::Limit;
 use crate::http::pipeline::Inside;
 use crate::http::view::{Answer, Conservation, Span, View, ViewError};
 use crate::io::Io;
@@ -71,6 +72,8 @@ pub(super) struct ServiceView {
     /// How long acknowledgements take.
     pub(super) acks: Arc<Latencies>,
     pub(super) quotas: Quotas,
+    /// All bounds of the configuration, for the metrics.
+    pub(super) limits: Vec<Limit>,
 }
 
 /// Which component a sink's trouble belongs to.
@@ -210,6 +213,7 @@ impl View for ServiceView {
         quota::record(&self.registry, self.clock.now().ms());
         gauge!("loushan_live_clients").set(self.live.clients() as f64);
         counter!("loushan_live_frames_skipped_total").absolute(self.live.skipped());
+        self.record_figures();
         if let Some(alarms) = &self.alarms {
             alarms.record_metrics();
         }

@@ -194,6 +194,8 @@ pub struct LogStats {
     pub next: Lsn,
     /// Why appends are refused now, if they are.
     pub refuses: Option<AppendError>,
+    /// Bytes that wait to be written.
+    pub buffered_bytes: usize,
 }
 
 impl Log {
@@ -375,9 +377,9 @@ impl Log {
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let shared = &self.0.shared;
-        let (next, refuses) = {
+        let (next, refuses, buffered_bytes) = {
             let state = shared.state.lock();
-            (state.next, state.mode.refusal())
+            (state.next, state.mode.refusal(), state.batch.bytes.len())
         };
         let segments = shared.segments.lock();
         LogStats {
@@ -393,6 +395,7 @@ impl Log {
             durable: shared.durable(),
             next,
             refuses,
+            buffered_bytes,
         }
     }
 

@@ -163,6 +163,13 @@ impl Why {
         }
     }
 
+    /// The words for all of them.
+    #[must_use]
+    pub fn words() -> Vec<&'static str> {
+        let rejected = RejectReason::ALL.iter().map(|reason| reason.as_str());
+        rejected.chain([Self::RefusedByServer.as_str()]).collect()
+    }
+
     /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

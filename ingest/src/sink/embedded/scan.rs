@@ -121,6 +121,11 @@ impl Files {
         Self { io, dir, footers, blooms }
     }
 
+    /// Bytes of what is kept in memory of files.
+    pub(super) fn cached_bytes(&self) -> usize {
+        self.footers.lock().bytes() + self.blooms.lock().bytes()
+    }
+
     fn open(&self, entry: &Arc<FileEntry>) -> Result<(BlockFile, ArrowReaderMetadata), QueryError> {
         let file = BlockFile::open(&*self.io, &self.dir, entry)?;
         if let Some(footer) = self.footers.lock().get((entry.id, 0)) {

@@ -98,6 +98,8 @@ pub struct StoreStats {
     pub memory_rows: u64,
     /// About the bytes of memory they take.
     pub memory_bytes: usize,
+    /// Bytes of footers and filters of files that are kept in memory.
+    pub cached_bytes: usize,
 }
 
 impl Store {
@@ -253,7 +255,8 @@ impl Store {
             table.rows += file.rows;
             table.bytes += file.bytes;
         }
-        StoreStats { tables, memory_rows, memory_bytes }
+        let cached_bytes = self.0.files.cached_bytes();
+        StoreStats { tables, memory_rows, memory_bytes, cached_bytes }
     }
 }
 

@@ -357,7 +357,8 @@ impl Keeper {
             metrics::gauge!("loushan_store_rows", &label).set(stats.rows as f64);
             metrics::gauge!("loushan_store_bytes", &label).set(stats.bytes as f64);
             let oldest = if stats.files == 0 { 0 } else { oldest.saturating_mul(DAY_MS / 1000) };
-            metrics::gauge!("loushan_store_oldest_day_seconds", &label).set(oldest as f64);
+            metrics::gauge!("loushan_store_oldest_day_timestamp_seconds", &label)
+                .set(oldest as f64);
         }
         let (files, bytes) = self.shared.graves.waiting();
         metrics::gauge!("loushan_store_removed_files_read").set(files as f64);

@@ -126,26 +126,21 @@ pub struct InfluxSink {
     status: Arc<SinkStatus>,
 }
 
-/// The gauges of what a sink holds; nothing, once it has ended.
+/// The gauge of what a sink holds; nothing, once it has ended.
 struct Gauges {
     held_bytes: metrics::Gauge,
-    oldest: metrics::Gauge,
 }
 
 impl Gauges {
     fn new(sink: &Name) -> Self {
-        let sink = || Arc::clone(sink);
-        Self {
-            held_bytes: metrics::gauge!("loushan_influx_held_bytes", "sink" => sink()),
-            oldest: metrics::gauge!("loushan_sink_oldest_seconds", "sink" => sink()),
-        }
+        let sink = Arc::clone(sink);
+        Self { held_bytes: metrics::gauge!("loushan_influx_held_bytes", "sink" => sink) }
     }
 }
 
 impl Drop for Gauges {
     fn drop(&mut self) {
         self.held_bytes.set(0.0);
-        self.oldest.set(0.0);
     }
 }
 
@@ -255,7 +250,6 @@ impl InfluxSink {
                 _ = look.tick() => {
                     let oldest = flying.oldest().or(held.oldest());
                     let age = oldest.map(|since| since.elapsed()).unwrap_or_default();
-                    gauges.oldest.set(age.as_secs_f64());
                     let after = self.config.late_after;
                     self.troubles.late((age >= after).then_some(after));
                 }

@@ -26,6 +26,10 @@ impl<T: Clone> Cache<T> {
         Some(thing.clone())
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn put(&mut self, id: Id, thing: T, bytes: usize) {
         if bytes > self.bound {
             return;
