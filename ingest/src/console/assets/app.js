@@ -1,7 +1,7 @@
 // The page: its frame, and which of its parts is shown. Addresses are behind the `#`, so the service
 // serves one document, whatever is looked at.
 
-import { h, replace } from "./dom.js";
+import { h, replace, text } from "./dom.js";
 import { askCredentialsFrom } from "./api.js";
 import { Shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
@@ -35,6 +35,8 @@ const ROUTES = [
 
 /** What a page is given: a place to draw in, and the means to be told, all of which end with the page. */
 class Visit {
+  #stale = h("div", { class: "notice bad", role: "alert" });
+
   constructor(root, argument, query) {
     this.root = root;
     this.argument = argument;
@@ -58,7 +60,7 @@ class Visit {
     await task();
     const next = () => {
       const timer = setTimeout(async () => {
-        if (!document.hidden) await task().catch(() => null);
+        if (!document.hidden) await this.#again(task);
         if (!this.signal.aborted) next();
       }, ms);
       this.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
@@ -66,12 +68,24 @@ class Visit {
     if (!this.signal.aborted) next();
   }
 
+  /** Calls a task once more. That it failed is said for as long as it does: nothing freezes silently. */
+  async #again(task) {
+    try {
+      await task();
+      this.#stale.remove();
+    } catch (error) {
+      if (this.signal.aborted) return;
+      text(this.#stale, t("page.stale", { why: error.message }));
+      if (!this.#stale.isConnected) this.root.prepend(this.#stale);
+    }
+  }
+
   /** Writes another query into the address without showing the page anew. */
   rewrite(query) {
     this.query = query;
     const path = location.hash.slice(2).split("?")[0];
-    const text = new URLSearchParams(query).toString();
-    history.replaceState(null, "", `#/${path}${text ? `?${text}` : ""}`);
+    const search = new URLSearchParams(query).toString();
+    history.replaceState(null, "", `#/${path}${search ? `?${search}` : ""}`);
   }
 }
 
@@ -93,7 +107,7 @@ async function show({ focus = false } = {}) {
   const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const route = ROUTES.find(({ pattern }) => pattern.test(path));
   const root = h("div", { class: "page" });
-  const argument = decodeURIComponent(route?.pattern.exec(path)[1] ?? "");
+  const argument = decoded(route?.pattern.exec(path)[1] ?? "");
   const here = new Visit(root, argument, Object.fromEntries(new URLSearchParams(search)));
   visit = here;
   shell.place(root, route?.menu);
@@ -131,6 +145,15 @@ async function show({ focus = false } = {}) {
   document.title = `${heading?.textContent ?? ""} · Loushan`;
   root.dataset.shown = "true";
   if (focus) heading?.focus({ preventScroll: true });
+}
+
+/** A part of an address; one that is no text of this encoding stands for itself, and names nothing. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** Draws everything, in the language that is spoken. */

@@ -28,6 +28,7 @@ export const words = {
   loading: "Loading…",
   "page.none": "There is no such page",
   "page.failed": "This could not be shown: {why}",
+  "page.stale": "What is shown is not renewed: {why}",
   retry: "Try again",
   cancel: "Cancel",
   close: "Close",

@@ -28,6 +28,7 @@ export const words = {
   loading: "加载中…",
   "page.none": "没有这个页面",
   "page.failed": "无法显示：{why}",
+  "page.stale": "页面数据未能更新：{why}",
   retry: "重试",
   cancel: "取消",
   close: "关闭",
