@@ -42,7 +42,7 @@ fn the_service_answers_as_its_document_says_whatever_it_is_asked() {
         .args(["--header", &format!("Authorization: Bearer {}", token.trim())])
         .args(["--checks", CHECKS, "--mode", "all", "--max-examples", "8"])
         // The same questions each time, and none that depends on how fast the machine is.
-        .args(["--seed", "1", "--generation-deterministic", "--generation-database", "none"])
+        .args(["--seed", "1", "--generation-deterministic"])
         .args(["--suppress-health-check", "all", "--phases", "examples,coverage,fuzzing"])
         .args(["--workers", "1", "--request-timeout", "60", "--no-color", "--warnings", "off"])
         // A stream has no end; a sink that was paused or removed would change what others are answered.
