@@ -40,10 +40,10 @@ fn the_service_answers_as_its_document_says_whatever_it_is_asked() {
         .arg("run")
         .arg(format!("http://{}/api/v1/openapi.json", service.http))
         .args(["--header", &format!("Authorization: Bearer {}", token.trim())])
-        .args(["--checks", CHECKS, "--mode", "all", "--max-examples", "8"])
+        .args(["--checks", CHECKS, "--mode", "all", "--max-examples", "3"])
         // The same questions each time, and none that depends on how fast the machine is.
-        .args(["--seed", "1", "--generation-deterministic", "--generation-database", "none"])
-        .args(["--suppress-health-check", "all", "--phases", "examples,coverage,fuzzing"])
+        .args(["--generation-deterministic"])
+        .args(["--suppress-health-check", "all", "--phases", "examples,fuzzing"])
         .args(["--workers", "1", "--request-timeout", "60", "--no-color", "--warnings", "off"])
         // A stream has no end; a sink that was paused or removed would change what others are answered.
         .args(["--exclude-path", "/api/v1/live"])

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use loushan_broker::Load;
 use loushan_broker::latency::Latencies;
 use loushan_schemas::kind::Kind;
@@ -183,7 +184,7 @@ async fn a_slow_client_gets_the_newest_state_whole_and_sees_that_it_missed_some(
     let (_, name, stations) = next(&mut client).await;
     assert_eq!((name.as_str(), &stations["full"]), ("stations", &json!(true)));
     assert_eq!(stations["rows"].as_array().unwrap().len(), 2);
-    assert!(client.next.is_empty(), "nothing waits for it");
+    assert!(client.next().now_or_never().is_none(), "nothing waits for it");
 }
 
 #[tokio::test]
@@ -252,7 +253,7 @@ async fn readings_that_are_asked_for_come_with_the_second_and_those_that_do_not_
     // Another project's readings are not shown, whatever is asked.
     assert_eq!(next(&mut foreign).await.1, "city");
     assert_eq!(next(&mut foreign).await.1, "stations");
-    assert!(foreign.next.is_empty());
+    assert!(foreign.next().now_or_never().is_none());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ import { attribute, h, replace, text } from "../dom.js";
 import { fields as askFields } from "../fields.js";
 import { dateTime, number, time } from "../format.js";
 import { t, word } from "../i18n.js";
+import { live } from "../live.js";
 import { attempt, Choice, confirm, labelled, select, Table } from "../parts.js";
 import { soundIsOn, switchSound } from "../sound.js";
 
@@ -165,6 +166,12 @@ export async function show(page) {
   async function load(further) {
     asked += 1;
     const mine = asked;
+    // A service that watches for no alarms is not asked for any; whether it does, the stream says first.
+    if (!live.city?.alarms && live.status.state !== "lost") {
+      text(total, t(live.city === null ? "loading" : "alarms.off"));
+      attribute(more, "hidden", true);
+      return;
+    }
     try {
       // What was unfolded stays so when something changes.
       const limit = further ? PAGE : Math.max(PAGE, Math.min(rows.length, 1000));

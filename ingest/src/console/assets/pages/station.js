@@ -102,7 +102,10 @@ export async function show(page) {
       (one) => one.lsn,
       (one) => batch(fields, one),
     );
-    const recent = await get("api/v1/alarms", { station: name, limit: FEW }, page.signal).catch(() => null);
+    // A service that watches for no alarms is not asked for any.
+    const recent = live.city?.alarms
+      ? await get("api/v1/alarms", { station: name, limit: FEW }, page.signal)
+      : null;
     attribute(alarmCard, "hidden", recent === null);
     if (recent !== null) alarms.update(recent.alarms);
   });
