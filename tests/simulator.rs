@@ -84,8 +84,8 @@ fn what_the_document_says_can_be_typed_and_a_condition_decides_the_exit_code() {
 fn report(folder: &Path, more: &[&str]) -> Value {
     let output = loushan()
         .current_dir(folder)
-        .args(["simulate", "--stations", "2", "--rate", "200", "--for", "1s", "--ramp", "0s"])
-        .args(["--json", "-"])
+        .args(["simulate", "--stations", "2", "--rate", "200", "--for", "4s", "--ramp", "0s"])
+        .args(["--linger", "100ms", "--json", "-"])
         .args(more)
         .output()
         .unwrap();
@@ -266,6 +266,16 @@ fn a_fleet_with_passwords_of_its_own_is_audited_through_tls_with_a_token_and_wit
     assert!(code == Some(2) && said.contains("--ca"), "{said}");
 }
 
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// Every stored reading without what its receiving added, in some order.
 fn stored(service: &Service) -> Vec<String> {
     service.wait_until_quiet();
@@ -303,13 +313,15 @@ fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devi
     let (first, second) = (Service::start(&data("first")), Service::start(&data("second")));
     let (one, two) = (format!("mqtt://{}", first.mqtt), format!("mqtt://{}", second.mqtt));
     let trace = folder.path().join("trace");
-    let mut recorder = loushan()
-        .args(["record", "--target", &one, "--topic", "nb1/#", "--out"])
-        .arg(&trace)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(recorder.stdout.take().unwrap()).lines();
+    let mut recorder = Killed(
+        loushan()
+            .args(["record", "--target", &one, "--topic", "nb1/#", "--out"])
+            .arg(&trace)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut said = BufReader::new(recorder.0.stdout.take().unwrap()).lines();
     let begun = said.next().unwrap().unwrap();
     assert!(begun.starts_with("recording nb1/#"), "{begun}");
     let exact = ["--fault-duplicate", "0%", "--fault-republish", "0%", "--fault-reorder", "0%"];
@@ -317,9 +329,9 @@ fn what_was_recorded_of_one_service_makes_the_same_store_of_another_and_new_devi
     let acked = run["counts"]["batches_acked"].as_u64().unwrap();
     assert!(acked > 0, "{run}");
     wait_for("the recorder to have all batches", || (batches(&trace) == acked).then_some(()));
-    let pid = rustix::process::Pid::from_child(&recorder);
+    let pid = rustix::process::Pid::from_child(&recorder.0);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert!(recorder.wait().unwrap().success());
+    assert!(recorder.0.wait().unwrap().success());
     let end = said.next().unwrap().unwrap();
     assert!(end.contains(" messages, ") && end.contains("; 0 interruptions"), "{end}");
 

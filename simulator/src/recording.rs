@@ -187,6 +187,11 @@ impl Recorder {
         subscribed: &mut Option<impl FnOnce()>,
         target: &Target,
     ) -> Result<Option<LinkError>, RecordError> {
+        // Beside nothing else: a connect that is given up half way may still reach the server, and there take
+        // over the session of the next one.
+        if let Err(error) = driver.poll().await {
+            return Ok(Some(error));
+        }
         let mut sync = interval(SYNC);
         loop {
             if self.recorded.messages >= self.most {
