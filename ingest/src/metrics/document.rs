@@ -35,15 +35,12 @@ fn entry(text: &mut String, metric: &Metric) {
         // Into a String, which takes everything.
         let _infallible = text.write_fmt(what);
     };
-    line(format_args!("\n### `{name}`\n\n{}, {unit}", kind.as_str()));
-    if let Some(only) = only {
-        line(format_args!("; {only}"));
-    }
-    line(format_args!(". {help}"));
+    line(format_args!("\n### `{name}`\n\n{help}"));
     if !meaning.is_empty() {
         line(format_args!(" {meaning}"));
     }
-    line(format_args!("\n"));
+    let when = only.map(|only| format!("; only {only}")).unwrap_or_default();
+    line(format_args!("\n\n- Type: {}; unit: {unit}{when}\n", kind.as_str()));
     let mut items = Vec::new();
     items.extend(labels.iter().map(|label| format!("`{}`: {}", label.name, values(label))));
     items.extend(bound.map(|keys| {
@@ -51,9 +48,6 @@ fn entry(text: &mut String, metric: &Metric) {
         format!("Bound: {}", keys.join(", "))
     }));
     items.extend(alert.map(|expression| format!("Alert: `{expression}`")));
-    if !items.is_empty() {
-        line(format_args!("\n"));
-    }
     for item in items {
         line(format_args!("- {item}\n"));
     }

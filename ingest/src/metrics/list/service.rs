@@ -24,8 +24,8 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("loushan_limit_bytes", "bytes", "A bound of the configuration, in bytes, by its key.")
         .by(&[KEY])
         .means(
-            "Divide what is bounded by it: the column *bound* of these tables names the key. Keys \
-             that are not set are not exported.",
+            "Divide what is bounded by it: a metric's *Bound* names the key. Keys that are not set are \
+             not exported.",
         ),
     gauge("loushan_limit", "count", "A bound of the configuration, as a number, by its key.")
         .by(&[KEY])
