@@ -173,8 +173,8 @@ impl Client {
     pub(super) fn get_any(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         let answer = request.call().map_err(|error| self.unreachable(&error))?;
         if answer.status() != StatusCode::SERVICE_UNAVAILABLE {

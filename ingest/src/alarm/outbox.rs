@@ -12,6 +12,9 @@ use tokio::sync::watch;
 
 use super::model::AlarmEvent;
 
+/// How far each reader is, by its name.
+pub(super) type Places = Vec<(Arc<str>, u64)>;
+
 /// Bytes of an event beside its JSON: pointers, keys, the alarm itself.
 const OVERHEAD: usize = 512;
 
@@ -111,7 +114,7 @@ impl Outbox {
     }
 
     /// The readers' places and up to which event all are gone, if that is not on disk yet.
-    pub(super) fn moved(&self) -> Option<(Vec<(Arc<str>, u64)>, u64)> {
+    pub(super) fn moved(&self) -> Option<(Places, u64)> {
         let mut inner = self.inner.lock();
         std::mem::take(&mut inner.moved).then(|| {
             let places = inner.readers.iter().map(|(name, it)| (Arc::clone(name), it.at));

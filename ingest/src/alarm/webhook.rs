@@ -19,7 +19,7 @@
 //!
 //! The secret is read again after each failure, so that it can be changed.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn signature(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
 }
 
 /// The secret in a file, without the white space around it.
-fn secret(io: &dyn Io, path: &PathBuf) -> Result<Vec<u8>, String> {
+fn secret(io: &dyn Io, path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let bytes = read_all(io, path).map_err(|e| format!("secret_file {shown}: {e}"))?;
     let secret = bytes.trim_ascii();

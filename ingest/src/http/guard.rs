@@ -85,18 +85,29 @@ fn is_of_projects(path: &str) -> bool {
     let Some(path) = path.strip_prefix("/api/v1/") else { return false };
     let mut parts = path.split('/');
     let (first, rest): (_, Vec<&str>) = (parts.next().unwrap_or_default(), parts.collect());
-    match (first, rest.as_slice()) {
+    matches!(
+        (first, rest.as_slice()),
         (
-            "whoami" | "fields" | "live" | "stations" | "devices" | "kinds" | "projects" | "latest"
-            | "history" | "aggregate" | "export" | "seen" | "gaps" | "alarms",
+            "whoami"
+                | "fields"
+                | "live"
+                | "stations"
+                | "devices"
+                | "kinds"
+                | "projects"
+                | "latest"
+                | "history"
+                | "aggregate"
+                | "export"
+                | "seen"
+                | "gaps"
+                | "alarms",
             [],
-        )
-        | ("live", ["history"])
-        | ("stations" | "devices" | "kinds" | "projects" | "alarms", [_])
-        | ("stations", [_, "seen" | "gaps"])
-        | ("devices", [_, "latest" | "history" | "seen" | "gaps"]) => true,
-        _ => false,
-    }
+        ) | ("live", ["history"])
+            | ("stations" | "devices" | "kinds" | "projects" | "alarms", [_])
+            | ("stations", [_, "seen" | "gaps"])
+            | ("devices", [_, "latest" | "history" | "seen" | "gaps"])
+    )
 }
 
 fn forbidden(header: &str, value: &str) -> ApiError {

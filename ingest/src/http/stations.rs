@@ -120,7 +120,7 @@ fn whole(view: &dyn View, registry: &Registry, station: &Station, now_ms: i64) -
         "kinds": kinds,
         "today": { "day": Today::date(today.day), "readings": today.readings, "bytes": today.bytes },
         "devices": { "total": total, "url": format!("/api/v1/devices?station={id}") },
-        "batches": batches.iter().map(|batch| shown(batch)).collect::<Vec<_>>(),
+        "batches": batches.iter().map(shown).collect::<Vec<_>>(),
     })
 }
 

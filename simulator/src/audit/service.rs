@@ -118,8 +118,7 @@ impl Service {
         mut each: impl FnMut(&str) -> Result<bool, Trouble>,
     ) -> Result<(), AuditError> {
         let mut lines = Lines::new(self.0.get(path, &[])?, LINE_BYTES);
-        loop {
-            let Some(line) = lines.next().map_err(|why| self.0.failed(path, why))? else { break };
+        while let Some(line) = lines.next().map_err(|why| self.0.failed(path, why))? {
             match each(line) {
                 Ok(true) => {}
                 Ok(false) => break,
