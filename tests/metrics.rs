@@ -125,6 +125,14 @@ fn what_needs_a_sink_or_certificates_is_exported_where_they_are() {
     let certificates = certificates(data.path());
     let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
     let url = format!("http://{address}");
+    let stations =
+        "station,region,project,name,lat,lon,area\nbs0001,zunyi,parking,A,27.7,106.9,X\n";
+    std::fs::write(data.path().join("stations.csv"), stations).unwrap();
+    let quotas = "project,readings_per_day,bytes_per_day\nparking,1000,\n";
+    std::fs::write(data.path().join("projects.csv"), quotas).unwrap();
+    let secret = data.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef").unwrap();
+    let secret = secret.to_str().unwrap().to_owned();
     let service = Service::start_with(
         data.path(),
         "127.0.0.1:0",
@@ -134,6 +142,8 @@ fn what_needs_a_sink_or_certificates_is_exported_where_they_are() {
             ("LOUSHAN__MQTT__TLS__CERTIFICATE", &file("server.crt")),
             ("LOUSHAN__MQTT__TLS__KEY", &file("server.key")),
             ("LOUSHAN__SINK__CITY__URL", &url),
+            ("LOUSHAN__ALARMS__WEBHOOK__DUTY__URL", &url),
+            ("LOUSHAN__ALARMS__WEBHOOK__DUTY__SECRET_FILE", &secret),
             ("LOUSHAN__SINK__CITY__ORG", "city"),
             ("LOUSHAN__SINK__CITY__BUCKET", "loushan"),
             ("LOUSHAN__SINK__CITY__AUTH", "none"),

@@ -122,7 +122,6 @@ fn charts_show_the_values_that_were_published_and_the_one_that_comes() {
 }
 
 #[test]
-#[ignore = "the alarms are built on another branch; switch it on when they are here"]
 fn a_smoke_alarm_appears_within_two_seconds() {
     let dir = tempfile::tempdir().unwrap();
     write_stations(dir.path(), 1);

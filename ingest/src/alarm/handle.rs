@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use super::book::{Book, webhook};
 use super::config::{AlarmConfig, WebhookConfig};
-use super::model::{Acknowledged, Alarm, AlarmEvent};
+use super::model::{Acknowledged, Alarm, AlarmEvent, Change};
 use super::outbox::Outbox;
 use super::rule::Rule;
 use super::shelf::{Counts, Filter, Page, Shelf};
@@ -172,6 +172,11 @@ impl Alarms {
         for ((rule, count), severity) in Rule::ALL.iter().zip(lasting).zip(severities) {
             gauge!("loushan_alarms_open", "rule" => rule.as_str(), "severity" => severity.as_str())
                 .set(float(count));
+            for change in Change::ALL {
+                // There from the start: a rate needs a zero to begin with.
+                counter!("loushan_alarm_events_total", "rule" => rule.as_str(), "change" => change.as_str())
+                    .increment(0);
+            }
         }
         gauge!("loushan_alarms_unacknowledged").set(float(unacknowledged));
         gauge!("loushan_alarms_cleared_kept").set(float(cleared));

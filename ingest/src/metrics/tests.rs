@@ -66,6 +66,7 @@ fn every_bound_is_a_key_of_the_configuration_and_is_exported() {
         ("LOUSHAN__SINK__NAME__URL".to_owned(), "http://127.0.0.1:1".to_owned()),
         ("LOUSHAN__SINK__NAME__ORG".to_owned(), "o".to_owned()),
         ("LOUSHAN__SINK__NAME__BUCKET".to_owned(), "b".to_owned()),
+        ("LOUSHAN__SINK__NAME__AUTH".to_owned(), "none".to_owned()),
         ("LOUSHAN__LOG__MAX_BYTES".to_owned(), "1GiB".to_owned()),
     ];
     let config = Config::read(None, environment).unwrap();

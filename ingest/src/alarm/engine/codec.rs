@@ -2,7 +2,7 @@
 //! absent behind a byte that is 0 or 1.
 //!
 //! ```text
-//! device    version u8 = 1 · kind u8 · region · station · newest · alive · rhythm · reverse i64? ·
+//! device    version u8 = 1 · kind u8 · region · station · newest · alive · rhythm · look i64 · reverse i64? ·
 //!           conditions
 //! station   version u8 = 1 · region · alive · rhythm · session u32? · dead u8 · replayed i64 ·
 //!           back i64 · conditions
@@ -211,7 +211,7 @@ impl Device {
         w.text(self.region.as_str()).text(self.station.as_str());
         let newest = &self.newest;
         w.i64(newest.effective).i64(newest.heard).u32(newest.boot_epoch).u64(newest.seq);
-        w.alive(&self.alive).rhythm(&self.rhythm);
+        w.alive(&self.alive).rhythm(&self.rhythm).i64(self.look);
         w.maybe(self.reverse_l, |w, litres| {
             w.i64(litres);
         });
@@ -237,6 +237,7 @@ impl Device {
             },
             alive: r.alive()?,
             rhythm: r.rhythm()?,
+            look: r.i64()?,
             reverse_l: r.maybe(Reader::i64)?,
             conditions: r.conditions()?,
         };
@@ -312,6 +313,7 @@ mod tests {
             newest: Place { effective: 20, heard: 21, boot_epoch: 22, seq: 23 },
             alive: alive(),
             rhythm: Rhythm::new(30),
+            look: 35,
             reverse_l: Some(40),
             conditions: vec![condition()],
         }
@@ -338,7 +340,8 @@ mod tests {
     fn the_bytes_on_disk_of_devices_and_stations_are_these() {
         let golden = "0103050078696e7075030062733114000000000000001500000000000000160000001700000000000000\
             0a000000000000000b000000000000000c000000000000000d00000000000000\
-            1e000000000000000000000000000000000000000000000000000000ffffffffffffff7f\
+            1e0000000000000000000000000000000000000000000000000000ffffffffffffff7f\
+            2300000000000000\
             0128000000000000000100\
             01010700000000000000e803000000000000e903000000000000010b00737461746520414c41524d\
             03000000000000000400000000000000010500000000000000010600000000000000\
@@ -346,7 +349,7 @@ mod tests {
         assert_eq!(hex(&device().encode()), golden);
         let golden = "01050078696e7075\
             0a000000000000000b000000000000000c000000000000000d00000000000000\
-            1e000000000000000000000000000000000000000000000000000000ffffffffffffff7f\
+            1e0000000000000000000000000000000000000000000000000000ffffffffffffff7f\
             01320000000 13c0000000000000046000000000000000000";
         assert_eq!(hex(&station().encode()), golden.replace(' ', ""));
     }

@@ -63,6 +63,7 @@ impl Engine {
                         effective_ms: place.effective,
                     },
                     rhythm: Rhythm::new(now),
+                    look: i64::MIN,
                     reverse_l: None,
                     conditions: Vec::new(),
                 })
@@ -89,22 +90,26 @@ impl Engine {
     /// Something is due at a device.
     pub(super) fn device_due(&mut self, imei: Imei) {
         let now = self.ear.listened();
-        if let Some(due) = self.silent_at(imei).filter(|due| *due <= now)
-            && self.is_its_own(imei, due)
-            && let Some(device) = self.devices.get_mut(&imei)
-        {
-            let why = match device.rhythm.expected() {
-                Some(expected) => {
-                    format!("not heard; its longest pause was {} s", expected / 1000)
-                }
-                None => String::new(),
-            };
-            let after = raise_after(&self.config, Rule::DeviceSilent, 0, false);
-            self.bytes -= state::bytes(&device.conditions);
-            let condition = find_or_new(&mut device.conditions, Rule::DeviceSilent);
-            condition.set(SAID, device.alive.origin(why), 0, now);
-            condition.due = Some(now.saturating_add(after));
-            self.bytes += state::bytes(&device.conditions);
+        let silent = self.silent_at(imei).filter(|due| *due <= now);
+        let is_its_own = silent.is_some_and(|due| self.is_its_own(imei, due));
+        let device = self.devices.get_mut(&imei).filter(|device| device.look <= now);
+        match device {
+            Some(device) if is_its_own => {
+                let why = match device.rhythm.expected() {
+                    Some(expected) => {
+                        format!("not heard; its longest pause was {} s", expected / 1000)
+                    }
+                    None => String::new(),
+                };
+                let after = raise_after(&self.config, Rule::DeviceSilent, 0, false);
+                self.bytes -= state::bytes(&device.conditions);
+                let condition = find_or_new(&mut device.conditions, Rule::DeviceSilent);
+                condition.set(SAID, device.alive.origin(why), 0, now);
+                condition.due = Some(now.saturating_add(after));
+                self.bytes += state::bytes(&device.conditions);
+            }
+            Some(device) if silent.is_some() => device.look = now.saturating_add(LOOK_AGAIN_MS),
+            _ => {}
         }
         let Self { devices, stations, config, sites, ear, next_event, out, changed, bytes, .. } =
             self;
@@ -160,17 +165,12 @@ impl Engine {
 
     /// Sets when a device is to be looked at next.
     pub(super) fn device_timer(&mut self, imei: Imei) {
-        let now = self.ear.listened();
-        let due = self.devices.get(&imei).and_then(|device| {
+        let device = self.devices.get(&imei);
+        let look = device.map_or(i64::MIN, |device| device.look);
+        let due = device.and_then(|device| {
             device.conditions.iter().filter_map(|condition| condition.due).min()
         });
-        let silent = self.silent_at(imei).map(|at| {
-            if at <= now && !self.is_its_own(imei, at) {
-                now.saturating_add(LOOK_AGAIN_MS)
-            } else {
-                at
-            }
-        });
+        let silent = self.silent_at(imei).map(|at| at.max(look));
         self.timers.set(Key::Device(imei), due.into_iter().chain(silent).min());
     }
 

@@ -51,6 +51,9 @@ pub(crate) struct Device {
     pub(crate) newest: Place,
     pub(crate) alive: Alive,
     pub(crate) rhythm: Rhythm,
+    /// When a silence that may be its station's is looked at again, in time listened. Kept, so that a
+    /// restart does not look sooner.
+    pub(crate) look: i64,
     /// What a meter has counted backwards.
     pub(crate) reverse_l: Option<i64>,
     pub(crate) conditions: Vec<Condition>,

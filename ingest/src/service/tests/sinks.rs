@@ -284,7 +284,7 @@ async fn the_sinks_of_the_promise_can_be_paused_and_nothing_else() {
     let refused = order(&service, "snapshot", SinkOrder::Pause).await;
     assert!(matches!(refused, Err(SinkOrderError::Never { .. })), "{refused:?}");
     let refused = order(&service, "lake", SinkOrder::Pause).await.unwrap_err();
-    assert!(matches!(&refused, SinkOrderError::Unknown { known, .. } if known.len() == 3));
+    assert!(matches!(&refused, SinkOrderError::Unknown { known, .. } if known.len() == 4));
     // Acknowledged all the same: the log has it.
     assert!(matches!(publish_as(&service, 1).await, AckOutcome::Durable(_)));
     assert!(stop(service).await.is_clean());

@@ -210,7 +210,7 @@ export async function show(page) {
             if (note === null) return;
             const done = await attempt(told, t("alarms.acknowledged"), () =>
               post(`api/v1/alarms/${encodeURIComponent(row.id)}/acknowledge`, {
-                body: note === "" ? {} : { note },
+                query: note === "" ? {} : { note },
               }),
             );
             if (done !== null) {

@@ -161,6 +161,7 @@ fn counted(question: &Aggregate, log: &[Arc<DurableFrame>]) -> BTreeMap<(Group, 
     let which = &question.which;
     let wide = Which {
         station: None,
+        among: None,
         from_ms: which.from_ms.saturating_sub(49 * HOUR),
         to_ms: which.to_ms.saturating_add(49 * HOUR),
         ..which.clone()
@@ -196,7 +197,7 @@ fn counted(question: &Aggregate, log: &[Arc<DurableFrame>]) -> BTreeMap<(Group, 
             {
                 continue;
             }
-            if which.station.as_ref().is_some_and(|station| row.station != *station) {
+            if !which.is_of(row.station.as_str()) {
                 continue;
             }
             let mut edge = *t0;
