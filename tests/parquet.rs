@@ -15,7 +15,8 @@ fn duckdb_opens_the_folder_and_counts_what_the_service_counts() {
     let (done, output) = run(loushan()
         .current_dir(dir.path())
         .args(["simulate", "--target", &format!("mqtt://{}", service.mqtt)])
-        .args(["--stations", "20", "--seed", "3", "--rate", "1000", "--for", "8s"]));
+        // Minutes of the fleet's time: each station says how it is once a minute.
+        .args(["--stations", "20", "--seed", "3", "--rate", "4000", "--for", "8s"]));
     assert!(done, "{output}");
     service.wait_until_quiet();
     let kinds = ["parking", "street_light", "smoke", "elevator", "water", "station_status"];

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use loushan_schemas::ids::StationId;
-use loushan_schemas::topic::{Channel, Topic, TopicError};
+use loushan_schemas::topic::{ALARMS, Channel, Topic, TopicError};
 
 use crate::fault::FaultCounts;
 use crate::options::{Qos, Share};
@@ -82,6 +82,12 @@ struct Heap {
     spots: Vec<Spot>,
 }
 
+/// Whether a topic is one that brokers publish to themselves, and nobody else may: figures, alarms.
+fn is_brokers(topic: &str) -> bool {
+    let below = |root: &str| topic.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+    below("$SYS") || below(ALARMS)
+}
+
 /// The tapes of a trace.
 pub(crate) fn tapes(
     options: &TraceOptions,
@@ -104,6 +110,9 @@ pub(crate) fn tapes(
             Entry::Message(seen) => seen,
         };
         last_us = base_us + seen.at_us;
+        if is_brokers(&seen.topic) {
+            continue;
+        }
         let (station, channel) = match Topic::parse(&seen.topic) {
             // Commands are the service's to give.
             Ok(Topic { channel: Channel::Command, .. }) => continue,
