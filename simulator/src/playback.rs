@@ -88,6 +88,19 @@ fn is_brokers(topic: &str) -> bool {
     below("$SYS") || below(ALARMS)
 }
 
+/// Whose station a message is, if it is one's, and on which channel; `None` for what is not played:
+/// commands, which are the service's to give, and what a broker says of itself.
+fn sender(topic: &str) -> Option<(Option<StationId>, Option<Channel>)> {
+    if is_brokers(topic) {
+        return None;
+    }
+    match Topic::parse(topic) {
+        Ok(Topic { channel: Channel::Command, .. }) => None,
+        Ok(topic) => Some((Some(topic.station), Some(topic.channel))),
+        Err(TopicError::Foreign | TopicError::Shape | TopicError::Name(_)) => Some((None, None)),
+    }
+}
+
 /// The tapes of a trace.
 pub(crate) fn tapes(
     options: &TraceOptions,
@@ -110,15 +123,7 @@ pub(crate) fn tapes(
             Entry::Message(seen) => seen,
         };
         last_us = base_us + seen.at_us;
-        if is_brokers(&seen.topic) {
-            continue;
-        }
-        let (station, channel) = match Topic::parse(&seen.topic) {
-            // Commands are the service's to give.
-            Ok(Topic { channel: Channel::Command, .. }) => continue,
-            Ok(topic) => (Some(topic.station), Some(topic.channel)),
-            Err(TopicError::Foreign | TopicError::Shape | TopicError::Name(_)) => (None, None),
-        };
+        let Some((station, channel)) = sender(&seen.topic) else { continue };
         let name: Arc<str> = station.as_ref().map_or(OTHERS, StationId::as_str).into();
         let heap = heaps.entry(name).or_default();
         heap.station = station;
@@ -195,9 +200,9 @@ pub fn outline(options: &TraceOptions) -> Result<Outline, TraceError> {
             Entry::Interruption { .. } => outline.interruptions += 1,
             Entry::Message(seen) => {
                 last_us = base_us + seen.at_us;
+                let Some((station, _)) = sender(&seen.topic) else { continue };
                 outline.messages += 1;
                 outline.bytes += seen.payload.len() as u64;
-                let station = Topic::parse(&seen.topic).ok().map(|topic| topic.station);
                 clients.insert(station.map(|station| station.to_string()));
             }
         }
