@@ -101,7 +101,8 @@ export async function show(page) {
   });
   page.signal.addEventListener("abort", () => clearTimeout(due));
   page.draw(tell);
-  page.every(AGAIN, async () => look(await get(path, {}, page.signal)));
+  // Awaited, as its first time is now: whoever leaves meanwhile has nobody wait for it.
+  await page.every(AGAIN, async () => look(await get(path, {}, page.signal)));
 }
 
 function aboutDevice({ device, model, site, as_of_lsn: lsn }) {
