@@ -3,7 +3,7 @@
 //! | role | publishes | subscribes |
 //! |---|---|---|
 //! | `station` | below its own `nb1/{region}/{station}/u/`, and to `…/state` | to its own `…/d` |
-//! | `project` | nothing | to what its own project's stations publish, by any filter below `nb1/` |
+//! | `project` | nothing | to what its own project's stations publish, and their alarms, by any filter below `nb1/` |
 //! | `operator` | to everything but what is below `nb1/` | to everything, `$SYS` too |
 //! | `admin` | to everything | to everything, `$SYS` too |
 //! | `anonymous` | to everything | to everything, `$SYS` too |
@@ -19,7 +19,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use loushan_schemas::ids::{Region, StationId};
-use loushan_schemas::topic::{Channel, ROOT};
+use loushan_schemas::topic::{ALARMS, Channel, ROOT};
 
 /// The project of a station, by the station's name; `None` where it has none.
 pub type Projects = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -142,13 +142,14 @@ impl Role {
     /// Whether the role lets its owner get a message to the topic.
     pub(super) fn may_receive(&self, topic: &str, projects: Option<&Projects>) -> bool {
         let Self::Project(own) = self else { return self.may_subscribe(topic) };
-        // nb1/{region}/{station}/…
-        let mut levels = topic.split('/');
-        let (root, station) = (levels.next(), levels.nth(1));
-        root == Some(ROOT)
-            && station.zip(projects).is_some_and(|(station, projects)| {
-                projects(station).is_some_and(|project| *project == **own)
-            })
+        // nb1/{region}/{station}/…, and of alarms nb1/alarms/{region}/{station}/…: a station may be
+        // called as a region is.
+        let alarm = topic.strip_prefix(ALARMS).and_then(|rest| rest.strip_prefix('/'));
+        let of_root = topic.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/'));
+        let station = alarm.or(of_root).and_then(|rest| rest.split('/').nth(1));
+        station.zip(projects).is_some_and(|(station, projects)| {
+            projects(station).is_some_and(|project| *project == **own)
+        })
     }
 
     /// Whether the role lets its owner subscribe to the filter.
@@ -207,6 +208,9 @@ mod tests {
             assert!(!role.may_subscribe(filter), "{filter}");
         }
         assert!(role.may_receive("nb1/xinpu/bs1/u/t", Some(&projects)));
+        // Alarms are its stations' too, and no station's that stands in a region of that name.
+        assert!(role.may_receive("nb1/alarms/xinpu/bs1/station/station_offline", Some(&projects)));
+        assert!(!role.may_receive("nb1/alarms/bs1/bs2/station/station_offline", Some(&projects)));
         for topic in ["nb1/xinpu/bs2/u/t", "nb1/bs1", "nb1/bs1/x", "home/x/bs1", "$SYS/x/bs1"] {
             assert!(!role.may_receive(topic, Some(&projects)), "{topic}");
         }
